@@ -1,0 +1,15 @@
+//! timeback-events: a durable, resumable event hub for fleets of MCP servers.
+
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod event_log;
+pub mod filter;
+pub mod health;
+pub mod http;
+pub mod hub;
+pub mod metrics;
+pub mod subscription;
+pub mod tail;
+
+pub use config::Config;

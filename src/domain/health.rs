@@ -1,0 +1,1 @@
+//! What heartbeats mean: the rules of a lease, in virtual time.

@@ -1,0 +1,1 @@
+//! One reader: a cursor and a filter over tail and log.
