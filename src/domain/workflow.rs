@@ -21,6 +21,20 @@ pub struct Workflow {
     pub id: WorkflowId,
 }
 
+impl Workflow {
+    /// The workflow as the API shows it.
+    #[must_use]
+    pub fn view(&self) -> WorkflowView {
+        todo!()
+    }
+
+    /// One of its steps as the API shows it.
+    #[must_use]
+    pub fn step_view(&self, _step: &StepId) -> Option<StepView> {
+        todo!()
+    }
+}
+
 /// All workflows in the state.
 #[derive(Debug, Clone, Default)]
 pub struct Workflows {
@@ -46,11 +60,21 @@ impl Workflows {
         todo!()
     }
 
-    pub(super) fn start(&self, _start: &StartWorkflow, _policy: &Policy, _now: i64) -> Result<Decision, Rejection> {
+    pub(super) fn start(
+        &self,
+        _start: &StartWorkflow,
+        _policy: &Policy,
+        _now: i64,
+    ) -> Result<Decision, Rejection> {
         todo!()
     }
 
-    pub(super) fn report(&self, _report: &ReportStep, _servers: &Servers, _now: i64) -> Result<Decision, Rejection> {
+    pub(super) fn report(
+        &self,
+        _report: &ReportStep,
+        _servers: &Servers,
+        _now: i64,
+    ) -> Result<Decision, Rejection> {
         todo!()
     }
 
@@ -58,7 +82,13 @@ impl Workflows {
         todo!()
     }
 
-    pub(super) fn step_timed_out(&self, _workflow: &WorkflowId, _step: &StepId, _attempt: u32, _now: i64) -> Decision {
+    pub(super) fn step_timed_out(
+        &self,
+        _workflow: &WorkflowId,
+        _step: &StepId,
+        _attempt: u32,
+        _now: i64,
+    ) -> Decision {
         todo!()
     }
 
@@ -71,7 +101,12 @@ impl Workflows {
         todo!()
     }
 
-    pub(super) fn release(&self, _workflow: &WorkflowId, _server: &ServerId, _now: i64) -> Decision {
+    pub(super) fn release(
+        &self,
+        _workflow: &WorkflowId,
+        _server: &ServerId,
+        _now: i64,
+    ) -> Decision {
         todo!()
     }
 
