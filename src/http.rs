@@ -1,7 +1,9 @@
 //! The route table, its layers, and what handlers share.
 
 pub mod extract;
+mod heartbeats;
 pub mod problem;
+mod servers;
 
 use std::sync::Arc;
 
