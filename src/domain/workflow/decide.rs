@@ -339,7 +339,7 @@ impl<'a> Draft<'a> {
             reason: failure.reason.to_owned(),
             ready_steps: Vec::new(),
         };
-        let error = format!("step {} failed: {}", failure.step, data.error);
+        let error = data.error.clone();
         if !will_retry && !fatal {
             let mut after = self.workflow.clone();
             let touched = after.on_step_failed(&data, &failure.private, self.now);

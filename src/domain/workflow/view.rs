@@ -138,6 +138,12 @@ impl Workflow {
         }
     }
 
+    /// One of its steps as the API shows it.
+    #[must_use]
+    pub fn step_view(&self, step: &StepId) -> Option<StepView> {
+        self.step(step).map(|step| step.view(&self.id))
+    }
+
     /// The same without its definition, as lists show it.
     #[must_use]
     pub fn summary(&self) -> WorkflowView {
