@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::domain::{ServerId, server::LeaseView};
+use crate::domain::{
+    Rejection, ServerId, command::ChangeHealth, health::Heartbeat, server::LeaseView,
+};
 
 /// All leases. Heartbeats renew them without a commit; only what they change becomes a command.
 #[derive(Debug)]
@@ -12,6 +14,24 @@ impl Leases {
     /// What the lease of a connected server says.
     #[must_use]
     pub fn view(&self, _server: &ServerId) -> Option<LeaseView> {
+        todo!()
+    }
+
+    /// Takes in a heartbeat. What it changes is a command for the hub.
+    ///
+    /// # Errors
+    /// [`Rejection::ServerNotRegistered`], [`Rejection::InstanceReplaced`].
+    pub fn beat(
+        &self,
+        _server: &ServerId,
+        _heartbeat: Heartbeat,
+    ) -> Result<Option<ChangeHealth>, Rejection> {
+        todo!()
+    }
+
+    /// The hub's doubt about itself, while it doubts.
+    #[must_use]
+    pub fn self_suspect(&self) -> Option<SelfSuspect> {
         todo!()
     }
 }

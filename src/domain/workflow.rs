@@ -41,7 +41,25 @@ pub struct Workflows {
     by_id: RedBlackTreeMapSync<WorkflowId, Arc<Workflow>>,
 }
 
+/// What a core event of a workflow or a pattern asks for.
+pub fn from_event(
+    _kind: &super::EventType,
+    _server: Option<&ServerId>,
+    _data: &serde_json::Value,
+    _base: &str,
+) -> Result<super::Command, Vec<super::FieldError>> {
+    todo!()
+}
+
 impl Workflows {
+    /// All workflows after this id, in order of their ids.
+    pub fn after<'a>(
+        &'a self,
+        _id: Option<&WorkflowId>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Workflow>> + 'a> {
+        todo!()
+    }
+
     /// The workflow of this id, running or ended.
     #[must_use]
     pub fn get(&self, id: &WorkflowId) -> Option<&Arc<Workflow>> {
