@@ -422,7 +422,7 @@ impl Stream for Lines {
 fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<Bytes, ReadError> {
     let epochs = reader.epochs();
     let mut out = Vec::with_capacity(CHUNK_BYTES);
-    let mut gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
+    let gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
         let line = format!(
             "{{\"type\":\"stream_gap\",\"data\":{{\"reason\":\"{}\",\"afterId\":\"{}\",\"nextId\":\"{}\"}}}}\n",
             reason.as_str(),
