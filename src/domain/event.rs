@@ -561,6 +561,12 @@ pub struct Private {
     /// `workflow_started`: the definition as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<Json>,
+    /// `workflow_started`: milliseconds until it fails with `timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// `workflow_started`: how many failed steps it bears, under `continue-on-error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<u32>,
     /// `workflow_step_*`: the instance that made the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,

@@ -73,15 +73,23 @@ impl State {
             Command::Register(register) => self.servers.register(register, policy, now),
             Command::Deregister(deregister) => self.servers.deregister(deregister, now),
             Command::ChangeHealth(change) => self.servers.change_health(change),
-            Command::StartWorkflow(start) => self.workflows.start(start, policy, now),
-            Command::ReportStep(report) => self.workflows.report(report, &self.servers, now),
-            Command::EndWorkflow(end) => self.workflows.end(end, now),
+            Command::StartWorkflow(start) => {
+                self.workflows.start(start, &self.servers, policy, now)
+            }
+            Command::ReportStep(report) => {
+                self.workflows.report(report, &self.servers, policy, now)
+            }
+            Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, now),
             Command::StepTimedOut {
                 workflow,
                 step,
                 attempt,
-            } => Ok(self.workflows.step_timed_out(workflow, step, *attempt, now)),
-            Command::WorkflowTimedOut { workflow } => Ok(self.workflows.timed_out(workflow, now)),
+            } => Ok(self
+                .workflows
+                .step_timed_out(workflow, step, *attempt, &self.servers, now)),
+            Command::WorkflowTimedOut { workflow } => {
+                Ok(self.workflows.timed_out(workflow, &self.servers, now))
+            }
             Command::SwitchPattern(switch) => self.patterns.switch(switch),
             Command::Emit(emit) => Ok(self.emit(emit)),
             Command::React(reaction) => Ok(self.react(reaction, policy, now)),
@@ -155,7 +163,7 @@ impl State {
     fn react(&self, reaction: &Reaction, policy: &Policy, now: i64) -> Decision {
         match reaction {
             Reaction::ReleaseSteps { workflow, server } => {
-                self.workflows.release(workflow, server, now)
+                self.workflows.release(workflow, server, &self.servers, now)
             }
             Reaction::AnnounceStatus => {
                 let counts = self.servers.counts_at(now, policy);

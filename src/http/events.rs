@@ -22,7 +22,6 @@ use crate::{
         event::{Health, HealthSource},
         health::Heartbeat,
         server::from_event::ServerRequest,
-        workflow,
     },
     hub::{Answer, HubError},
 };
@@ -372,16 +371,23 @@ fn core_event(
             detail: error.to_string(),
         }]
     })?;
-    match ServerRequest::from_event(kind, server.clone(), &value, base) {
-        Some(request) => Ok(match request? {
+    let of_server = ServerRequest::from_event(kind, server.clone(), &value, base);
+    if let Some(request) = of_server {
+        return request.map(|request| match request {
             ServerRequest::Register(register) => Asked::Command(Command::Register(register)),
-            ServerRequest::Deregister(deregister) => {
-                Asked::Command(Command::Deregister(deregister))
-            }
+            ServerRequest::Deregister(leave) => Asked::Command(Command::Deregister(leave)),
             ServerRequest::Heartbeat { server, heartbeat } => Asked::Heartbeat(server, heartbeat),
-        }),
-        None => workflow::from_event(kind, server.as_ref(), &value, base).map(Asked::Command),
+        });
     }
+    let data_base = format!("{base}/data");
+    let of_workflow = Command::from_workflow_event(kind, server.as_ref(), &value, &data_base);
+    of_workflow.map_or_else(
+        || {
+            let detail = "is the hub's own to say".to_owned();
+            Err(vec![FieldError { pointer: format!("{base}/type"), detail }])
+        },
+        |command| command.map(Asked::Command),
+    )
 }
 
 fn emit(kind: Arc<str>, server: Option<ServerId>, data: Json, occurred_at: Option<i64>) -> Asked {
