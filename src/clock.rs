@@ -17,7 +17,10 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { started: Instant::now(), wall_shift_ms: Arc::default() }
+        Self {
+            started: Instant::now(),
+            wall_shift_ms: Arc::default(),
+        }
     }
 }
 
@@ -25,8 +28,12 @@ impl Clock {
     /// Wall time, milliseconds since 1970.
     #[must_use]
     pub fn wall_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(self.wall_shift_ms.load(Ordering::Relaxed))
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        i64::try_from(since.as_millis())
+            .unwrap_or(i64::MAX)
+            .saturating_add(self.wall_shift_ms.load(Ordering::Relaxed))
     }
 
     /// Monotonic time, milliseconds since this clock was made.

@@ -133,7 +133,10 @@ impl Default for Config {
         Self {
             enabled: true,
             patterns: PatternFlags::default(),
-            listen: Listen { host: "127.0.0.1".to_owned(), port: 3001 },
+            listen: Listen {
+                host: "127.0.0.1".to_owned(),
+                port: 3001,
+            },
             web: Web::default(),
             stream: Stream {
                 keepalive: Duration::from_secs(15),
@@ -149,10 +152,20 @@ impl Default for Config {
                 recover_after: 2,
             },
             data_dir: Some(PathBuf::from("data")),
-            retention: Retention { age: Duration::from_secs(7 * 24 * 3600), events: 1_000_000, bytes: 1 << 30 },
-            state_retention: StateRetention { age: Duration::from_secs(24 * 3600), count: 10_000 },
+            retention: Retention {
+                age: Duration::from_secs(7 * 24 * 3600),
+                events: 1_000_000,
+                bytes: 1 << 30,
+            },
+            state_retention: StateRetention {
+                age: Duration::from_secs(24 * 3600),
+                count: 10_000,
+            },
             idempotency_keys: 200_000,
-            log: Logging { level: "info".to_owned(), format: LogFormat::Text },
+            log: Logging {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+            },
         }
     }
 }

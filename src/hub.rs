@@ -77,7 +77,11 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError`].
-    pub async fn execute(&self, _command: Command, _key: Option<IdempotencyKey>) -> Result<Answer, HubError> {
+    pub async fn execute(
+        &self,
+        _command: Command,
+        _key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
         todo!()
     }
 
@@ -85,7 +89,11 @@ impl Hub {
     ///
     /// # Errors
     /// [`HubError`]; a rejection names the item.
-    pub async fn execute_all(&self, _commands: Vec<Command>, _key: Option<IdempotencyKey>) -> Result<Answer, HubError> {
+    pub async fn execute_all(
+        &self,
+        _commands: Vec<Command>,
+        _key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
         todo!()
     }
 

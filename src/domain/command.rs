@@ -266,7 +266,10 @@ impl Decision {
     /// Nothing changes.
     #[must_use]
     pub fn nothing(reply: Reply) -> Self {
-        Self { events: Vec::new(), reply }
+        Self {
+            events: Vec::new(),
+            reply,
+        }
     }
 }
 

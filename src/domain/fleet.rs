@@ -63,7 +63,12 @@ impl State {
     ///
     /// # Errors
     /// [`Rejection`] where the command is refused.
-    pub fn decide(&self, command: &Command, policy: &Policy, now: i64) -> Result<Decision, Rejection> {
+    pub fn decide(
+        &self,
+        command: &Command,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Decision, Rejection> {
         match command {
             Command::Register(register) => self.servers.register(register, policy, now),
             Command::Deregister(deregister) => self.servers.deregister(deregister, now),
@@ -71,9 +76,11 @@ impl State {
             Command::StartWorkflow(start) => self.workflows.start(start, policy, now),
             Command::ReportStep(report) => self.workflows.report(report, &self.servers, now),
             Command::EndWorkflow(end) => self.workflows.end(end, now),
-            Command::StepTimedOut { workflow, step, attempt } => {
-                Ok(self.workflows.step_timed_out(workflow, step, *attempt, now))
-            }
+            Command::StepTimedOut {
+                workflow,
+                step,
+                attempt,
+            } => Ok(self.workflows.step_timed_out(workflow, step, *attempt, now)),
             Command::WorkflowTimedOut { workflow } => Ok(self.workflows.timed_out(workflow, now)),
             Command::SwitchPattern(switch) => self.patterns.switch(switch),
             Command::Emit(emit) => Ok(self.emit(emit)),
@@ -106,16 +113,34 @@ impl State {
         let data = if emit.kind.as_ref() == "integration_status_changed" {
             EventData::IntegrationStated(emit.data.clone())
         } else {
-            EventData::Custom { kind: emit.kind.clone(), data: emit.data.clone(), workflow: emit.workflow.clone() }
+            EventData::Custom {
+                kind: emit.kind.clone(),
+                data: emit.data.clone(),
+                workflow: emit.workflow.clone(),
+            }
         };
-        let tags = emit.server.as_ref().map(|id| self.servers.tags_of(id)).unwrap_or_default();
-        let event = NewEvent { server: emit.server.clone(), tags, occurred_at: emit.occurred_at, ..NewEvent::new(data) };
-        Decision { events: vec![event], reply: Reply::Appended }
+        let tags = emit
+            .server
+            .as_ref()
+            .map(|id| self.servers.tags_of(id))
+            .unwrap_or_default();
+        let event = NewEvent {
+            server: emit.server.clone(),
+            tags,
+            occurred_at: emit.occurred_at,
+            ..NewEvent::new(data)
+        };
+        Decision {
+            events: vec![event],
+            reply: Reply::Appended,
+        }
     }
 
     fn react(&self, reaction: &Reaction, policy: &Policy, now: i64) -> Decision {
         match reaction {
-            Reaction::ReleaseSteps { workflow, server } => self.workflows.release(workflow, server, now),
+            Reaction::ReleaseSteps { workflow, server } => {
+                self.workflows.release(workflow, server, now)
+            }
             Reaction::AnnounceStatus => {
                 let counts = self.servers.counts_at(now, policy);
                 let data = IntegrationStatusChanged {
@@ -130,7 +155,10 @@ impl State {
                     return Decision::nothing(Reply::Done);
                 }
                 let event = NewEvent::new(EventData::IntegrationStatusChanged(data));
-                Decision { events: vec![event], reply: Reply::Done }
+                Decision {
+                    events: vec![event],
+                    reply: Reply::Done,
+                }
             }
         }
     }

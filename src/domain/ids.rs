@@ -15,8 +15,14 @@ pub struct InvalidId;
 
 fn check(text: &str) -> Result<(), InvalidId> {
     let fits = (1..=MAX_ID_LEN).contains(&text.len());
-    let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
-    if fits && clean { Ok(()) } else { Err(InvalidId) }
+    let clean = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
+    if fits && clean {
+        Ok(())
+    } else {
+        Err(InvalidId)
+    }
 }
 
 macro_rules! id {

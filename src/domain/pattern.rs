@@ -11,11 +11,31 @@ use super::{
 
 /// The built-in patterns: name, description, whether it is on by default.
 pub const BUILT_IN: [(&str, &str, bool); 5] = [
-    ("event_driven", "Events as a whole: the stream, history and POST /events", true),
-    ("server_chaining", "Servers pass results on to the next server in a chain", false),
-    ("shared_resources", "Servers share resources with each other", false),
-    ("sse_integration", "The stream of Server-Sent Events at GET /events", true),
-    ("tool_composition", "Tools of several servers combine into one", false),
+    (
+        "event_driven",
+        "Events as a whole: the stream, history and POST /events",
+        true,
+    ),
+    (
+        "server_chaining",
+        "Servers pass results on to the next server in a chain",
+        false,
+    ),
+    (
+        "shared_resources",
+        "Servers share resources with each other",
+        false,
+    ),
+    (
+        "sse_integration",
+        "The stream of Server-Sent Events at GET /events",
+        true,
+    ),
+    (
+        "tool_composition",
+        "Tools of several servers combine into one",
+        false,
+    ),
 ];
 
 /// Longest name of a pattern, in bytes.
@@ -31,7 +51,11 @@ impl Default for Patterns {
     fn default() -> Self {
         let mut by_name = RedBlackTreeMapSync::new_sync();
         for (name, description, enabled) in BUILT_IN {
-            let pattern = Pattern { name: name.to_owned(), description: description.to_owned(), enabled };
+            let pattern = Pattern {
+                name: name.to_owned(),
+                description: description.to_owned(),
+                enabled,
+            };
             by_name.insert_mut(name.to_owned(), Arc::new(pattern));
         }
         Self { by_name }

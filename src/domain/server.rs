@@ -64,12 +64,17 @@ impl Servers {
     }
 
     /// All servers after this id, in order of their ids.
-    pub fn after<'a>(&'a self, id: Option<&ServerId>) -> Box<dyn Iterator<Item = &'a Arc<Server>> + 'a> {
+    pub fn after<'a>(
+        &'a self,
+        id: Option<&ServerId>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Server>> + 'a> {
         use std::ops::Bound;
         match id {
-            Some(id) => {
-                Box::new(self.by_id.range((Bound::Excluded(id.clone()), Bound::Unbounded)).map(|(_, server)| server))
-            }
+            Some(id) => Box::new(
+                self.by_id
+                    .range((Bound::Excluded(id.clone()), Bound::Unbounded))
+                    .map(|(_, server)| server),
+            ),
             None => Box::new(self.by_id.values()),
         }
     }
@@ -77,7 +82,10 @@ impl Servers {
     /// The server's tags; none where it is unknown.
     #[must_use]
     pub fn tags_of(&self, id: &ServerId) -> Arc<Tags> {
-        self.by_id.get(id).map(|server| server.tags.clone()).unwrap_or_default()
+        self.by_id
+            .get(id)
+            .map(|server| server.tags.clone())
+            .unwrap_or_default()
     }
 
     /// How many there are of each kind at this time, without lost ones that are old enough to be forgotten.
@@ -86,11 +94,20 @@ impl Servers {
         todo!()
     }
 
-    pub(super) fn register(&self, _register: &Register, _policy: &Policy, _now: i64) -> Result<Decision, Rejection> {
+    pub(super) fn register(
+        &self,
+        _register: &Register,
+        _policy: &Policy,
+        _now: i64,
+    ) -> Result<Decision, Rejection> {
         todo!()
     }
 
-    pub(super) fn deregister(&self, _deregister: &Deregister, _now: i64) -> Result<Decision, Rejection> {
+    pub(super) fn deregister(
+        &self,
+        _deregister: &Deregister,
+        _now: i64,
+    ) -> Result<Decision, Rejection> {
         todo!()
     }
 

@@ -46,11 +46,21 @@ impl Workflows {
         todo!()
     }
 
-    pub(super) fn start(&self, _start: &StartWorkflow, _policy: &Policy, _now: i64) -> Result<Decision, Rejection> {
+    pub(super) fn start(
+        &self,
+        _start: &StartWorkflow,
+        _policy: &Policy,
+        _now: i64,
+    ) -> Result<Decision, Rejection> {
         todo!()
     }
 
-    pub(super) fn report(&self, _report: &ReportStep, _servers: &Servers, _now: i64) -> Result<Decision, Rejection> {
+    pub(super) fn report(
+        &self,
+        _report: &ReportStep,
+        _servers: &Servers,
+        _now: i64,
+    ) -> Result<Decision, Rejection> {
         todo!()
     }
 
@@ -58,7 +68,13 @@ impl Workflows {
         todo!()
     }
 
-    pub(super) fn step_timed_out(&self, _workflow: &WorkflowId, _step: &StepId, _attempt: u32, _now: i64) -> Decision {
+    pub(super) fn step_timed_out(
+        &self,
+        _workflow: &WorkflowId,
+        _step: &StepId,
+        _attempt: u32,
+        _now: i64,
+    ) -> Decision {
         todo!()
     }
 
@@ -71,7 +87,12 @@ impl Workflows {
         todo!()
     }
 
-    pub(super) fn release(&self, _workflow: &WorkflowId, _server: &ServerId, _now: i64) -> Decision {
+    pub(super) fn release(
+        &self,
+        _workflow: &WorkflowId,
+        _server: &ServerId,
+        _now: i64,
+    ) -> Decision {
         todo!()
     }
 

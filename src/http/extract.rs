@@ -53,7 +53,11 @@ impl Query {
     /// The last value of a parameter, empty ones left out.
     #[must_use]
     pub fn last(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
     }
 
     /// All values of a parameter, comma separated or repeated, empty ones left out.
