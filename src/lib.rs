@@ -1,5 +1,6 @@
 //! timeback-events: a durable, resumable event hub for fleets of MCP servers.
 
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod domain;

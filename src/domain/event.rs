@@ -561,6 +561,12 @@ pub struct Private {
     /// `workflow_started`: the definition as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<Json>,
+    /// `workflow_started`: milliseconds until it fails with `timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// `workflow_started`: how many failed steps it bears, under `continue-on-error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<u32>,
     /// `workflow_step_*`: the instance that made the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
@@ -683,6 +689,29 @@ impl EventData {
             Self::PatternEnabled(_) => EventType::PatternEnabled,
             Self::PatternDisabled(_) => EventType::PatternDisabled,
             Self::Custom { kind, .. } => EventType::Custom(kind.clone()),
+        }
+    }
+
+    /// The type's name.
+    #[must_use]
+    pub fn kind_str(&self) -> &str {
+        match self {
+            Self::Custom { kind, .. } => kind,
+            Self::ServerConnected(_) => "server_connected",
+            Self::ServerUpdated(_) => "server_updated",
+            Self::ServerDisconnected(_) => "server_disconnected",
+            Self::ServerHealthChanged(_) => "server_health_changed",
+            Self::WorkflowStarted(_) => "workflow_started",
+            Self::WorkflowStepStarted(_) => "workflow_step_started",
+            Self::WorkflowStepCompleted(_) => "workflow_step_completed",
+            Self::WorkflowStepFailed(_) => "workflow_step_failed",
+            Self::WorkflowCompleted(_) => "workflow_completed",
+            Self::WorkflowFailed(_) => "workflow_failed",
+            Self::IntegrationStatusChanged(_) | Self::IntegrationStated(_) => {
+                "integration_status_changed"
+            }
+            Self::PatternEnabled(_) => "pattern_enabled",
+            Self::PatternDisabled(_) => "pattern_disabled",
         }
     }
 

@@ -4,13 +4,15 @@
 //! writer decides a batch on a clone and drops it if the commit fails, and a reader takes one consistent cut
 //! of everything without holding anybody up.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     command::{Command, Decision, Emit, Reaction, Rejection, Reply},
-    event::{Event, EventData, IntegrationStatusChanged, NewEvent},
+    event::{Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
     pattern::Patterns,
-    server::Servers,
+    server::{Server, Servers},
     status::Integration,
-    workflow::Workflows,
+    workflow::{SavedWorkflows, Workflows},
 };
 
 /// What the operator set that decisions depend on.
@@ -73,15 +75,23 @@ impl State {
             Command::Register(register) => self.servers.register(register, policy, now),
             Command::Deregister(deregister) => self.servers.deregister(deregister, now),
             Command::ChangeHealth(change) => self.servers.change_health(change),
-            Command::StartWorkflow(start) => self.workflows.start(start, policy, now),
-            Command::ReportStep(report) => self.workflows.report(report, &self.servers, now),
-            Command::EndWorkflow(end) => self.workflows.end(end, now),
+            Command::StartWorkflow(start) => {
+                self.workflows.start(start, &self.servers, policy, now)
+            }
+            Command::ReportStep(report) => {
+                self.workflows.report(report, &self.servers, policy, now)
+            }
+            Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, now),
             Command::StepTimedOut {
                 workflow,
                 step,
                 attempt,
-            } => Ok(self.workflows.step_timed_out(workflow, step, *attempt, now)),
-            Command::WorkflowTimedOut { workflow } => Ok(self.workflows.timed_out(workflow, now)),
+            } => Ok(self
+                .workflows
+                .step_timed_out(workflow, step, *attempt, &self.servers, now)),
+            Command::WorkflowTimedOut { workflow } => {
+                Ok(self.workflows.timed_out(workflow, &self.servers, now))
+            }
             Command::SwitchPattern(switch) => self.patterns.switch(switch),
             Command::Emit(emit) => Ok(self.emit(emit)),
             Command::React(reaction) => Ok(self.react(reaction, policy, now)),
@@ -106,6 +116,35 @@ impl State {
         self.workflows.due_release().or_else(|| {
             let status = self.servers.counts_at(now, policy).status();
             (status != self.integration.announced).then_some(Reaction::AnnounceStatus)
+        })
+    }
+
+    /// The state as bytes, for [`Self::restore`].
+    ///
+    /// # Errors
+    /// Where it doesn't serialize: a mistake in its types.
+    pub fn save(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&SavedState {
+            sequence: self.sequence,
+            announced: self.integration.announced,
+            servers: self.servers.save(),
+            workflows: self.workflows.save(),
+            patterns: self.patterns.save(),
+        })
+    }
+
+    /// The state that [`Self::save`] made these bytes of.
+    ///
+    /// # Errors
+    /// Where the bytes are of another version, or damaged.
+    pub fn restore(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let saved: SavedState<Server> = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            sequence: saved.sequence,
+            servers: Servers::restore(saved.servers),
+            workflows: Workflows::restore(saved.workflows),
+            patterns: Patterns::restore(saved.patterns),
+            integration: Integration { announced: saved.announced },
         })
     }
 
@@ -139,7 +178,7 @@ impl State {
     fn react(&self, reaction: &Reaction, policy: &Policy, now: i64) -> Decision {
         match reaction {
             Reaction::ReleaseSteps { workflow, server } => {
-                self.workflows.release(workflow, server, now)
+                self.workflows.release(workflow, server, &self.servers, now)
             }
             Reaction::AnnounceStatus => {
                 let counts = self.servers.counts_at(now, policy);
@@ -162,4 +201,14 @@ impl State {
             }
         }
     }
+}
+
+/// What a snapshot holds. Indices and counts follow from it and are made anew.
+#[derive(Serialize, Deserialize)]
+struct SavedState<S> {
+    sequence: u64,
+    announced: Health,
+    servers: Vec<S>,
+    workflows: SavedWorkflows,
+    patterns: Vec<Pattern>,
 }
