@@ -245,7 +245,7 @@ impl Leases {
 
     /// The hub's doubt about itself, where it has one.
     #[must_use]
-    pub fn self_suspect(&self) -> Option<SelfSuspect> {
+    pub fn suspect(&self) -> Option<SelfSuspect> {
         self.timers.lock().suspicion.suspect()
     }
 

@@ -11,6 +11,8 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod metrics;
+pub mod readiness;
+pub mod streams;
 pub mod subscription;
 pub mod tail;
 
