@@ -2,6 +2,8 @@
 //!
 //! Filters of different names are joined by AND, values of one by OR; repeated tags by AND.
 
+pub mod parse;
+
 use std::sync::Arc;
 
 use crate::domain::{Record, ServerId, WorkflowId};

@@ -24,11 +24,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     clock::Clock,
     domain::{Command, Event, Json, Policy, Position, Rejection, ServerId, State},
-    event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention, SavedLease},
+    event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention},
     metrics::Metrics,
     tail::Tail,
 };
 
+pub use crate::event_log::SavedLease;
 pub use recovery::RecoveryError;
 
 /// A handle on the writer. Cheap to clone.

@@ -5,6 +5,7 @@ pub mod config;
 pub mod domain;
 pub mod event_log;
 pub mod filter;
+pub mod frame;
 pub mod health;
 pub mod http;
 pub mod hub;

@@ -92,6 +92,15 @@ id!(
     /// An MCP server.
     ServerId
 );
+
+impl ServerId {
+    /// The id of a server that named none: `srv-` and the UUID, which the edge made.
+    #[must_use]
+    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+        Self(format!("srv-{uuid}").into())
+    }
+}
+
 id!(
     /// One run of a server's process: a claim belongs to it, and a newer one replaces it.
     InstanceId
