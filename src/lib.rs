@@ -10,6 +10,7 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod metrics;
+pub mod readiness;
 pub mod subscription;
 pub mod tail;
 
