@@ -102,7 +102,7 @@ impl StatusView {
                 .iter()
                 .filter(|pattern| pattern.enabled)
                 .count() as u64,
-            self_suspect: app.leases.self_suspect(),
+            self_suspect: app.leases.suspect(),
             clock_jump: app.hub.clock_jump(),
             last_event_id: app.hub.name(state.sequence),
             uptime_ms: app.hub.clock().mono_ms(),
