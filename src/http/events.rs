@@ -343,10 +343,7 @@ fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
             wrong("data", error.to_string());
             None
         }
-        None => {
-            wrong("data", "is required: any JSON".to_owned());
-            None
-        }
+        None => Some(Json::empty_object()),
     };
     let (Some(kind), Some(data), true) = (kind, data, errors.is_empty()) else {
         return Err(errors);
