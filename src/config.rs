@@ -1,6 +1,20 @@
 //! Settings: from the process environment, then `.env`. Every mistake is reported at once, by name.
+//!
+//! One table ([`SETTINGS`]) names each variable, says what it does, reads it and shows it; `--help`, `check`,
+//! `configurations/.env.integration` and the README's table all follow from it. Reading is pure
+//! ([`Config::from_vars`]); only [`Config::load`] looks at the process and the disk. Nothing here is ever
+//! written back into the process environment.
 
-use std::{path::PathBuf, time::Duration};
+mod docs;
+mod report;
+mod table;
+mod value;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+pub use docs::{effective, env_file, env_file_minimal, help, markdown};
+pub use report::{Mistake, Mistakes, Warning};
+pub use table::{SETTINGS, Setting};
 
 /// All settings of one server.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,7 +147,10 @@ impl Default for Config {
         Self {
             enabled: true,
             patterns: PatternFlags::default(),
-            listen: Listen { host: "127.0.0.1".to_owned(), port: 3001 },
+            listen: Listen {
+                host: "127.0.0.1".to_owned(),
+                port: 3001,
+            },
             web: Web::default(),
             stream: Stream {
                 keepalive: Duration::from_secs(15),
@@ -149,10 +166,157 @@ impl Default for Config {
                 recover_after: 2,
             },
             data_dir: Some(PathBuf::from("data")),
-            retention: Retention { age: Duration::from_secs(7 * 24 * 3600), events: 1_000_000, bytes: 1 << 30 },
-            state_retention: StateRetention { age: Duration::from_secs(24 * 3600), count: 10_000 },
+            retention: Retention {
+                age: Duration::from_secs(7 * 24 * 3600),
+                events: 1_000_000,
+                bytes: 1 << 30,
+            },
+            state_retention: StateRetention {
+                age: Duration::from_secs(24 * 3600),
+                count: 10_000,
+            },
             idempotency_keys: 200_000,
-            log: Logging { level: "info".to_owned(), format: LogFormat::Text },
+            log: Logging {
+                level: "info".to_owned(),
+                format: LogFormat::Text,
+            },
         }
     }
 }
+
+impl Config {
+    /// Reads the process environment, and for what isn't set there `.env` in the working directory.
+    ///
+    /// # Errors
+    /// Every mistake at once: values out of bounds, values that contradict each other, text that isn't
+    /// UTF-8, lines of `.env` that can't be read.
+    pub fn load() -> Result<(Self, Vec<Warning>), Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut vars = BTreeMap::new();
+        read_dotenv(&mut vars, &mut mistakes);
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => _ = vars.insert(name, value),
+                Err(_) if table::is_ours(&name) => {
+                    mistakes.push(Mistake::new(name, None, "must be text in UTF-8"));
+                }
+                Err(_) => {}
+            }
+        }
+        let read = Self::from_vars(vars);
+        match read {
+            Ok(read) if mistakes.is_empty() => Ok(read),
+            Ok(_) => Err(Mistakes(mistakes)),
+            Err(more) => {
+                mistakes.extend(more.0);
+                Err(Mistakes(mistakes))
+            }
+        }
+    }
+
+    /// Reads settings from names and values; where a name comes twice the last one counts. A value of
+    /// nothing but white space is as good as none. Names that aren't ours are passed over.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn from_vars(
+        vars: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<Warning>), Mistakes> {
+        let mut config = Self::default();
+        let (mut warnings, mut mistakes) = (Vec::new(), Vec::new());
+        let vars: BTreeMap<String, String> = vars.into_iter().collect();
+        for (name, value) in &vars {
+            let value = value.trim();
+            match table::find(name) {
+                Some(setting) if !value.is_empty() => {
+                    if let Err(problem) = (setting.set)(&mut config, value) {
+                        let shown = (!setting.secret).then(|| value.to_owned());
+                        mistakes.push(Mistake::new(name, shown, problem));
+                    }
+                }
+                None if table::is_ours(name) => warnings.push(Warning::unknown(name)),
+                _ => {}
+            }
+        }
+        config.cross_check(&mut mistakes);
+        if mistakes.is_empty() {
+            Ok((config, warnings))
+        } else {
+            Err(Mistakes(mistakes))
+        }
+    }
+
+    /// Rules between settings. One that couldn't be read stands at its default here, and is not blamed twice.
+    fn cross_check(&self, mistakes: &mut Vec<Mistake>) {
+        const UNHEALTHY: &str = "INTEGRATION_HEARTBEAT_UNHEALTHY_AFTER";
+        const DISCONNECT: &str = "INTEGRATION_HEARTBEAT_DISCONNECT_AFTER";
+        let blamed = |name: &str| mistakes.iter().any(|mistake| mistake.name == name);
+        let heartbeat = &self.heartbeat;
+        if heartbeat.unhealthy_after >= heartbeat.disconnect_after
+            && !blamed(UNHEALTHY)
+            && !blamed(DISCONNECT)
+        {
+            mistakes.push(Mistake::new(
+                DISCONNECT,
+                Some(heartbeat.disconnect_after.to_string()),
+                format!(
+                    "must be more than {UNHEALTHY}, which is {}: a server is unhealthy before it is gone",
+                    heartbeat.unhealthy_after
+                ),
+            ));
+        }
+    }
+}
+
+/// Where `.env` is looked for: the working directory, and nowhere above it.
+const DOTENV: &str = ".env";
+
+fn read_dotenv(vars: &mut BTreeMap<String, String>, mistakes: &mut Vec<Mistake>) {
+    let lines = match dotenvy::from_path_iter(DOTENV) {
+        Ok(lines) => lines,
+        Err(error) if error.not_found() => return,
+        Err(error) => {
+            mistakes.push(Mistake::new(
+                DOTENV,
+                None,
+                format!("can't be read: {error}"),
+            ));
+            return;
+        }
+    };
+    for line in lines {
+        match line {
+            Ok((name, value)) => _ = vars.insert(name, value),
+            Err(dotenvy::Error::LineParse(line, at)) => {
+                // The line may hold a secret: only what stands before its `=` is told.
+                let start: String = line
+                    .split('=')
+                    .next()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(64)
+                    .collect();
+                let problem = format!(
+                    "the line that begins with {start:?} can't be read at character {at}; \
+                     write NAME=value, in quotes where the value holds spaces, quotes or #"
+                );
+                mistakes.push(Mistake::new(DOTENV, None, problem));
+            }
+            Err(error) => {
+                // Such as bytes that aren't UTF-8: the reader can't go on after it.
+                mistakes.push(Mistake::new(
+                    DOTENV,
+                    None,
+                    format!("can't be read: {error}"),
+                ));
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
