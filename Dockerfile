@@ -17,11 +17,12 @@ COPY . .
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin timeback-events
 
 FROM debian:trixie-slim
-RUN useradd --system --uid 10001 --home-dir /data timeback \
+RUN groupadd --system --gid 10001 timeback \
+    && useradd --system --uid 10001 --gid timeback --home-dir /data timeback \
     && install -d -o timeback -g timeback /data
 COPY --from=build /src/target/release/timeback-events /usr/local/bin/timeback-events
 COPY --from=build /src/LICENSE /usr/share/doc/timeback-events/LICENSE
-USER timeback
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 3001
