@@ -5,12 +5,15 @@
 //! ([`Config::from_vars`]); only [`Config::load`] looks at the process and the disk. Nothing here is ever
 //! written back into the process environment.
 
+mod cross;
 mod docs;
 mod report;
 mod table;
 mod value;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
 
 pub use docs::{effective, env_file, env_file_minimal, help, markdown};
 pub use report::{Mistake, Mistakes, Warning};
@@ -41,6 +44,12 @@ pub struct Config {
     pub state_retention: StateRetention,
     /// `INTEGRATION_IDEMPOTENCY_KEYS`: how many are remembered.
     pub idempotency_keys: u64,
+    /// Who may come in.
+    pub auth: Auth,
+    /// `INTEGRATION_TLS_*`; `None`: plain HTTP.
+    pub tls: Option<Tls>,
+    /// How much one client may ask for.
+    pub limits: Limits,
     /// Logging.
     pub log: Logging,
 }
@@ -124,6 +133,119 @@ pub struct StateRetention {
     pub count: usize,
 }
 
+/// Who may come in, and how they show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// `INTEGRATION_AUTH=none`: said plainly that whoever reaches the port may do everything.
+    pub open: bool,
+    /// `INTEGRATION_API_KEYS_FILE`
+    pub api_keys: Option<PathBuf>,
+    /// `INTEGRATION_JWT_SECRET`, for HS256.
+    pub jwt_secret: Option<Secret>,
+    /// `INTEGRATION_JWKS`, for the other algorithms.
+    pub jwks: Option<JwksSource>,
+    /// `INTEGRATION_JWT_ISSUER`
+    pub issuer: Option<String>,
+    /// `INTEGRATION_JWT_AUDIENCE`
+    pub audience: Option<String>,
+    /// `INTEGRATION_JWT_ALGORITHMS`
+    pub algorithms: Vec<SigningAlgorithm>,
+    /// `INTEGRATION_SESSION_AGE`: how long a browser's session lasts at most.
+    pub session_age: Duration,
+    /// `INTEGRATION_SESSION_SECRET`: seals sessions; `None` takes one kept in the data directory.
+    pub session_secret: Option<Secret>,
+    /// `INTEGRATION_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl Auth {
+    /// Whether anything is configured by which a client could show who it is.
+    #[must_use]
+    pub fn has_credentials(&self) -> bool {
+        self.api_keys.is_some() || self.jwt_secret.is_some() || self.jwks.is_some()
+    }
+}
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Not for logs.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Where the keys are that tokens are signed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksSource {
+    /// A file, read again when it changes.
+    File(PathBuf),
+    /// An address, asked now and then.
+    Url(String),
+}
+
+/// How a token may be signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SigningAlgorithm {
+    /// HMAC with SHA-256, by the shared secret only.
+    Hs256,
+    /// RSA PKCS #1 1.5 with SHA-256.
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+/// The server's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// `INTEGRATION_TLS_CERT`: the chain, PEM, the server's own first.
+    pub cert: PathBuf,
+    /// `INTEGRATION_TLS_KEY`: its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// How much one client may ask for, and how much there may be of anything. 0 where it says so: no limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// `INTEGRATION_HEADER_TIMEOUT_MS`: how long a request's head may take.
+    pub header_timeout: Duration,
+    /// `INTEGRATION_BODY_TIMEOUT_MS`: how long a request's body may take.
+    pub body_timeout: Duration,
+    /// `INTEGRATION_MAX_HEADER_BYTES`: most of a request's head.
+    pub header_bytes: usize,
+    /// `INTEGRATION_MAX_STREAMS_PER_ADDRESS`; 0: no limit of its own.
+    pub streams_per_address: usize,
+    /// `INTEGRATION_MAX_STREAMS_PER_TOKEN`; 0: no limit of its own.
+    pub streams_per_token: usize,
+    /// `INTEGRATION_MAX_REQUESTS_PER_ADDRESS`: each second; 0: no limit.
+    pub requests_per_address: u32,
+    /// `INTEGRATION_MAX_REQUESTS_PER_TOKEN`: each second; 0: no limit.
+    pub requests_per_token: u32,
+    /// `INTEGRATION_MAX_SERVERS`: in the state.
+    pub servers: usize,
+    /// `INTEGRATION_MAX_WORKFLOWS`: running ones.
+    pub workflows: usize,
+    /// `INTEGRATION_MAX_STEPS`: of one workflow.
+    pub steps: usize,
+}
+
 /// Logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logging {
@@ -176,6 +298,36 @@ impl Default for Config {
                 count: 10_000,
             },
             idempotency_keys: 200_000,
+            auth: Auth {
+                open: false,
+                api_keys: None,
+                jwt_secret: None,
+                jwks: None,
+                issuer: None,
+                audience: None,
+                algorithms: vec![
+                    SigningAlgorithm::Hs256,
+                    SigningAlgorithm::Rs256,
+                    SigningAlgorithm::Es256,
+                    SigningAlgorithm::EdDsa,
+                ],
+                session_age: Duration::from_secs(12 * 3600),
+                session_secret: None,
+                trusted_proxies: Vec::new(),
+            },
+            tls: None,
+            limits: Limits {
+                header_timeout: Duration::from_secs(10),
+                body_timeout: Duration::from_secs(30),
+                header_bytes: 16 * 1024,
+                streams_per_address: 0,
+                streams_per_token: 0,
+                requests_per_address: 0,
+                requests_per_token: 0,
+                servers: 1_000_000,
+                workflows: 1_000_000,
+                steps: 10_000,
+            },
             log: Logging {
                 level: "info".to_owned(),
                 format: LogFormat::Text,
@@ -241,32 +393,11 @@ impl Config {
                 _ => {}
             }
         }
-        config.cross_check(&mut mistakes);
+        warnings.extend(cross::check(&config, &mut mistakes));
         if mistakes.is_empty() {
             Ok((config, warnings))
         } else {
             Err(Mistakes(mistakes))
-        }
-    }
-
-    /// Rules between settings. One that couldn't be read stands at its default here, and is not blamed twice.
-    fn cross_check(&self, mistakes: &mut Vec<Mistake>) {
-        const UNHEALTHY: &str = "INTEGRATION_HEARTBEAT_UNHEALTHY_AFTER";
-        const DISCONNECT: &str = "INTEGRATION_HEARTBEAT_DISCONNECT_AFTER";
-        let blamed = |name: &str| mistakes.iter().any(|mistake| mistake.name == name);
-        let heartbeat = &self.heartbeat;
-        if heartbeat.unhealthy_after >= heartbeat.disconnect_after
-            && !blamed(UNHEALTHY)
-            && !blamed(DISCONNECT)
-        {
-            mistakes.push(Mistake::new(
-                DISCONNECT,
-                Some(heartbeat.disconnect_after.to_string()),
-                format!(
-                    "must be more than {UNHEALTHY}, which is {}: a server is unhealthy before it is gone",
-                    heartbeat.unhealthy_after
-                ),
-            ));
         }
     }
 }

@@ -104,12 +104,7 @@ pub fn effective(config: &Config) -> String {
             if text.is_empty() { "" } else { "\n" }
         );
         for setting in settings {
-            let value = (setting.show)(config);
-            let value = if setting.secret && !value.is_empty() {
-                "(set)".to_owned()
-            } else {
-                quote(&value)
-            };
+            let value = quote(&(setting.show)(config));
             _ = writeln!(text, "{}={value}", setting.name);
         }
     });

@@ -61,16 +61,27 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// Something that is probably not meant, but harms nothing.
+/// Something that is probably not meant, but stops nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// The variable.
     pub name: String,
-    /// The known name that is nearest, where one is near.
+    /// What is odd about it.
+    pub text: String,
+    /// The known name that is nearest to an unknown one, where one is near.
     pub nearest: Option<&'static str>,
 }
 
 impl Warning {
+    /// Puts a warning together.
+    pub(super) fn new(name: &str, text: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            nearest: None,
+        }
+    }
+
     /// A name that begins as ours do and isn't one.
     pub(super) fn unknown(name: &str) -> Self {
         // A third of the name may differ: more is no slip of the finger.
@@ -85,8 +96,13 @@ impl Warning {
             .min()
             .filter(|(distance, known)| distance * 3 <= known.len())
             .map(|(_, known)| known);
+        let text = match nearest {
+            Some(nearest) => format!("is no setting and has no effect; did you mean {nearest}?"),
+            None => "is no setting and has no effect".to_owned(),
+        };
         Self {
             name: name.to_owned(),
+            text,
             nearest,
         }
     }
@@ -94,15 +110,6 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.nearest {
-            Some(nearest) => {
-                write!(
-                    f,
-                    "{} is no setting and has no effect; did you mean {nearest}?",
-                    self.name
-                )
-            }
-            None => write!(f, "{} is no setting and has no effect", self.name),
-        }
+        write!(f, "{} {}", self.name, self.text)
     }
 }

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use super::{
-    Config, LogFormat,
-    value::{age, flag, host, list, log_level, millis, number, origin, show_age, show_size, size},
+    Config, JwksSource, LogFormat, Tls,
+    value::{
+        age, algorithms, flag, host, host_and_port, jwks, list, log_level, millis, net, number,
+        origin, path, secret, show_age, show_algorithms, show_size, size, text,
+    },
 };
 
 /// One variable of the environment.
@@ -47,6 +50,8 @@ const CENTURY_MS: u64 = 36_500 * 24 * HOUR_MS;
 
 const GATES: &str = "What is switched on";
 const LISTEN: &str = "Where it listens, and which web pages may ask";
+const DOOR: &str = "Who may come in";
+const LIMITS: &str = "Limits";
 const STREAM: &str = "The stream";
 const HEALTH: &str = "Health of servers";
 const STORE: &str = "The log and the state";
@@ -84,6 +89,50 @@ macro_rules! pattern {
             |text| flag(text).map(Some),
             |set: &Option<bool>| set.unwrap_or($default).to_string()
         )
+    };
+}
+
+/// A row for a secret: whether it is set is all that is ever shown.
+macro_rules! secret {
+    ($concern:ident, $name:literal, $about:literal, $($field:ident).+) => {
+        Setting {
+            name: $name,
+            concern: $concern,
+            about: $about,
+            secret: true,
+            set: |config, text| {
+                config.$($field).+ = secret(text)?;
+                Ok(())
+            },
+            show: |config| match &config.$($field).+ {
+                Some(_) => SET.to_owned(),
+                None => String::new(),
+            },
+        }
+    };
+}
+
+/// A row for one of the two files of TLS, which make sense together only; the other stands empty meanwhile.
+macro_rules! tls {
+    ($name:literal, $about:literal, $field:ident) => {
+        Setting {
+            name: $name,
+            concern: DOOR,
+            about: $about,
+            secret: false,
+            set: |config, text| {
+                let nothing = || Tls {
+                    cert: PathBuf::new(),
+                    key: PathBuf::new(),
+                };
+                config.tls.get_or_insert_with(nothing).$field = path(text)?;
+                Ok(())
+            },
+            show: |config| match &config.tls {
+                Some(tls) => tls.$field.display().to_string(),
+                None => String::new(),
+            },
+        }
     };
 }
 
@@ -157,10 +206,198 @@ pub const SETTINGS: &[Setting] = &[
     row!(
         LISTEN,
         "INTEGRATION_ALLOWED_HOSTS",
-        "Names beside the loopback ones under which it may be asked, comma separated, without ports.",
+        "Names beside the loopback ones under which it may be asked, comma separated, such as hub.example.",
         web.allowed_hosts,
-        |text| list(text, host),
+        |text| list(text, host_and_port),
         |hosts: &Vec<String>| hosts.join(",")
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_AUTH",
+        "none says plainly that whoever reaches the port may do everything. Otherwise it listens off \
+         loopback only where credentials are configured, and then asks everybody for them.",
+        auth.open,
+        |text: &str| match text.to_ascii_lowercase().as_str() {
+            "none" => Ok(true),
+            _ => Err("must be none or unset".to_owned()),
+        },
+        |open: &bool| if *open {
+            "none".to_owned()
+        } else {
+            String::new()
+        }
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_API_KEYS_FILE",
+        "The file of API keys, hashes only; see timeback-events key. Read again when it changes and on \
+         SIGHUP.",
+        auth.api_keys,
+        |text| path(text).map(Some),
+        |file: &Option<PathBuf>| file
+            .as_ref()
+            .map(|f| f.display().to_string())
+            .unwrap_or_default()
+    ),
+    secret!(
+        DOOR,
+        "INTEGRATION_JWT_SECRET",
+        "The secret of tokens signed with HS256, 32 bytes or more.",
+        auth.jwt_secret
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_JWKS",
+        "A file or https address of the keys of tokens signed with RS256, ES256 or EdDSA (a JWK set).",
+        auth.jwks,
+        jwks,
+        |source: &Option<JwksSource>| match source {
+            Some(JwksSource::File(file)) => file.display().to_string(),
+            Some(JwksSource::Url(url)) => url.clone(),
+            None => String::new(),
+        }
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_JWT_ISSUER",
+        "What a token's iss must be.",
+        auth.issuer,
+        text,
+        show_text
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_JWT_AUDIENCE",
+        "What a token's aud must be or hold.",
+        auth.audience,
+        text,
+        show_text
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_JWT_ALGORITHMS",
+        "How tokens may be signed, comma separated.",
+        auth.algorithms,
+        algorithms,
+        |list: &Vec<_>| show_algorithms(list)
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_SESSION_AGE",
+        "How long a browser's session lasts at most; never longer than the token it was opened with.",
+        auth.session_age,
+        |text| age(text, 60_000..=365 * 24 * HOUR_MS),
+        |age: &_| show_age(*age)
+    ),
+    secret!(
+        DOOR,
+        "INTEGRATION_SESSION_SECRET",
+        "Seals browsers' sessions, 32 bytes or more. Unset: one that is kept in the data directory.",
+        auth.session_secret
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_TRUSTED_PROXIES",
+        "Addresses or nets of proxies whose X-Forwarded-For is believed, comma separated.",
+        auth.trusted_proxies,
+        |text| list(text, net),
+        |nets: &Vec<ipnet::IpNet>| nets
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    ),
+    tls!(
+        "INTEGRATION_TLS_CERT",
+        "The server's certificate chain, PEM; with INTEGRATION_TLS_KEY it speaks HTTPS. Both are read again \
+         when they change.",
+        cert
+    ),
+    tls!(
+        "INTEGRATION_TLS_KEY",
+        "The certificate's private key, PEM.",
+        key
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_HEADER_TIMEOUT_MS",
+        "How long a client may take for a request's head, and a TLS handshake.",
+        limits.header_timeout,
+        |text| millis(text, 100..=HOUR_MS),
+        show_millis
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_BODY_TIMEOUT_MS",
+        "How long a client may take for a request's body.",
+        limits.body_timeout,
+        |text| millis(text, 100..=HOUR_MS),
+        show_millis
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_HEADER_BYTES",
+        "The longest head of a request.",
+        limits.header_bytes,
+        |text| size(text, 8 << 10..=1 << 20)
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        |bytes: &usize| show_size(*bytes as u64)
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_STREAMS_PER_ADDRESS",
+        "Open streams of one address (an IPv6 net of 64 bits counts as one). 0: no limit of its own.",
+        limits.streams_per_address,
+        |text| number(text, 0..=10_000_000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_STREAMS_PER_TOKEN",
+        "Open streams of one token or key. 0: no limit of its own.",
+        limits.streams_per_token,
+        |text| number(text, 0..=10_000_000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_REQUESTS_PER_ADDRESS",
+        "Requests of one address each second; twice as many in a burst. 0: no limit.",
+        limits.requests_per_address,
+        |text| number(text, 0..=10_000_000),
+        u32::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_REQUESTS_PER_TOKEN",
+        "Requests of one token or key each second; twice as many in a burst. 0: no limit.",
+        limits.requests_per_token,
+        |text| number(text, 0..=10_000_000),
+        u32::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_SERVERS",
+        "Servers in the state.",
+        limits.servers,
+        |text| number(text, 1..=100_000_000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_WORKFLOWS",
+        "Running workflows.",
+        limits.workflows,
+        |text| number(text, 1..=100_000_000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_STEPS",
+        "Steps of one workflow.",
+        limits.steps,
+        |text| number(text, 1..=100_000),
+        usize::to_string
     ),
     row!(
         STREAM,
@@ -320,6 +557,13 @@ pub const SETTINGS: &[Setting] = &[
 
 const MEMORY: &str = ":memory:";
 
+/// What stands for a secret that is set.
+const SET: &str = "(set)";
+
 fn show_millis(time: &std::time::Duration) -> String {
     time.as_millis().to_string()
+}
+
+fn show_text(text: &Option<String>) -> String {
+    text.clone().unwrap_or_default()
 }

@@ -27,10 +27,62 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "INTEGRATION_ALLOWED_HOSTS",
-        "hub.local, b",
-        "hub.local,b",
-        "hub:80",
+        "hub.local, b:80",
+        "hub.local,b:80",
+        "http://hub",
     ),
+    ("INTEGRATION_AUTH", "none", "none", "off"),
+    ("INTEGRATION_API_KEYS_FILE", "/etc/keys", "/etc/keys", ""),
+    (
+        "INTEGRATION_JWT_SECRET",
+        "0123456789abcdef0123456789abcdef",
+        "(set)",
+        "short",
+    ),
+    (
+        "INTEGRATION_JWKS",
+        "https://id.example/jwks",
+        "https://id.example/jwks",
+        "http://id.example/jwks",
+    ),
+    (
+        "INTEGRATION_JWT_ISSUER",
+        "https://id.example",
+        "https://id.example",
+        "",
+    ),
+    ("INTEGRATION_JWT_AUDIENCE", "hub", "hub", ""),
+    (
+        "INTEGRATION_JWT_ALGORITHMS",
+        "eddsa,ES256",
+        "ES256,EdDSA",
+        "none",
+    ),
+    ("INTEGRATION_SESSION_AGE", "1m", "1m", "59s"),
+    (
+        "INTEGRATION_SESSION_SECRET",
+        "0123456789abcdef0123456789abcdef",
+        "(set)",
+        "short",
+    ),
+    (
+        "INTEGRATION_TRUSTED_PROXIES",
+        "10.0.0.0/8, ::1",
+        "10.0.0.0/8,::1/128",
+        "proxy.example",
+    ),
+    ("INTEGRATION_TLS_CERT", "cert.pem", "cert.pem", ""),
+    ("INTEGRATION_TLS_KEY", "key.pem", "key.pem", ""),
+    ("INTEGRATION_HEADER_TIMEOUT_MS", "100", "100", "99"),
+    ("INTEGRATION_BODY_TIMEOUT_MS", "100", "100", "99"),
+    ("INTEGRATION_MAX_HEADER_BYTES", "64KiB", "64KiB", "1KiB"),
+    ("INTEGRATION_MAX_STREAMS_PER_ADDRESS", "1", "1", "x"),
+    ("INTEGRATION_MAX_STREAMS_PER_TOKEN", "1", "1", "-1"),
+    ("INTEGRATION_MAX_REQUESTS_PER_ADDRESS", "1", "1", "1.5"),
+    ("INTEGRATION_MAX_REQUESTS_PER_TOKEN", "1", "1", "1/s"),
+    ("INTEGRATION_MAX_SERVERS", "1", "1", "0"),
+    ("INTEGRATION_MAX_WORKFLOWS", "1", "1", "0"),
+    ("INTEGRATION_MAX_STEPS", "1", "1", "0"),
     ("INTEGRATION_SSE_KEEPALIVE_MS", "50", "50", "49"),
     ("INTEGRATION_SSE_RETRY_MS", "1", "1", "0"),
     ("INTEGRATION_SSE_STALL_TIMEOUT_MS", "100", "100", "99"),
@@ -70,10 +122,19 @@ fn every_setting_has_a_case() {
 
 #[test]
 fn a_good_value_is_taken_and_changes_that_setting_alone() {
+    let tls = |name: &str| name.starts_with("INTEGRATION_TLS_");
     for (name, good, shown, _) in CASES {
-        let (config, warnings) = read(&[(name, good)]).unwrap();
-        assert!(warnings.is_empty());
-        for setting in SETTINGS {
+        // The files of TLS make sense together only.
+        let other = CASES
+            .iter()
+            .find(|case| tls(name) && tls(case.0) && case.0 != *name);
+        let mut vars = vec![(*name, *good)];
+        vars.extend(other.map(|case| (case.0, case.1)));
+        let (config, _) = read(&vars).unwrap();
+        for setting in SETTINGS
+            .iter()
+            .filter(|setting| Some(setting.name) != other.map(|case| case.0))
+        {
             let wanted = if setting.name == *name {
                 (*shown).to_owned()
             } else {
@@ -161,5 +222,83 @@ fn a_server_is_unhealthy_before_it_is_gone() {
             assert_eq!(mistakes.0.len(), 1);
             assert!(mistakes.to_string().contains(UNHEALTHY), "{mistakes}");
         }
+    }
+}
+
+#[test]
+fn off_loopback_nothing_is_open_by_accident() {
+    const SECRET: (&str, &str) = ("INTEGRATION_JWT_SECRET", "0123456789abcdef0123456789abcdef");
+    for host in ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"] {
+        assert!(read(&[("INTEGRATION_SSE_HOST", host)]).is_ok(), "{host}");
+    }
+    for host in [
+        "0.0.0.0",
+        "::",
+        "192.168.1.5",
+        "hub.example",
+        "localhost.example",
+    ] {
+        let host = ("INTEGRATION_SSE_HOST", host);
+        let refused = read(&[host]).unwrap_err().to_string();
+        for way in [
+            "INTEGRATION_API_KEYS_FILE",
+            "INTEGRATION_JWT_SECRET",
+            "INTEGRATION_JWKS",
+            "INTEGRATION_AUTH=none",
+        ] {
+            assert!(refused.contains(way), "{refused}");
+        }
+        assert!(read(&[host, ("INTEGRATION_AUTH", "none")]).is_ok());
+        assert!(read(&[host, ("INTEGRATION_API_KEYS_FILE", "keys.json")]).is_ok());
+        assert!(read(&[host, SECRET]).is_ok());
+    }
+    let contradiction = read(&[("INTEGRATION_AUTH", "none"), SECRET]).unwrap_err();
+    assert_eq!(contradiction.0[0].name, "INTEGRATION_AUTH");
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let secret = "correct-horse-battery-staple-correct-horse";
+    let (config, _) = read(&[
+        ("INTEGRATION_JWT_SECRET", secret),
+        ("INTEGRATION_SESSION_SECRET", secret),
+    ])
+    .unwrap();
+    let shown = format!("{config:?}{}", effective(&config));
+    assert!(
+        !shown.contains("horse") && shown.contains("INTEGRATION_JWT_SECRET='(set)'"),
+        "{shown}"
+    );
+    let short = read(&[("INTEGRATION_JWT_SECRET", "tooshort")]).unwrap_err();
+    assert!(!short.to_string().contains("tooshort"));
+}
+
+#[test]
+fn tls_needs_both_files_and_algorithms_fit_the_keys() {
+    for (vars, name) in [
+        (
+            vec![("INTEGRATION_TLS_CERT", "c.pem")],
+            "INTEGRATION_TLS_KEY",
+        ),
+        (
+            vec![("INTEGRATION_TLS_KEY", "k.pem")],
+            "INTEGRATION_TLS_CERT",
+        ),
+        (
+            vec![
+                ("INTEGRATION_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+                ("INTEGRATION_JWT_ALGORITHMS", "RS256"),
+            ],
+            "INTEGRATION_JWT_ALGORITHMS",
+        ),
+        (
+            vec![
+                ("INTEGRATION_JWKS", "keys.json"),
+                ("INTEGRATION_JWT_ALGORITHMS", "HS256"),
+            ],
+            "INTEGRATION_JWT_ALGORITHMS",
+        ),
+    ] {
+        assert_eq!(read(&vars).unwrap_err().0[0].name, name);
     }
 }

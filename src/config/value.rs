@@ -1,6 +1,12 @@
 //! Reads and shows single values. Every refusal is a sentence that says what would be right.
 
-use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    fmt::Display, net::IpAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::{JwksSource, Secret, SigningAlgorithm};
 
 /// What a reader gives: the value, or what would be right.
 pub(super) type Read<T> = Result<T, String>;
@@ -162,6 +168,109 @@ pub(super) fn host(text: &str) -> Read<String> {
         ))
     }
 }
+
+/// A name under which it may be asked, with a port where only that one is meant.
+pub(super) fn host_and_port(text: &str) -> Read<String> {
+    let wrong = |_| {
+        format!("{text:?} must be a host name or address, such as hub.example or hub.example:8443")
+    };
+    match text.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+            let port: u16 = port.parse().map_err(|_| wrong(String::new()))?;
+            Ok(format!("{}:{port}", bracketed(&host(name).map_err(wrong)?)))
+        }
+        _ => host(text).map(|name| bracketed(&name)).map_err(wrong),
+    }
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
+}
+
+/// Text that is needed as it is.
+pub(super) fn text(text: &str) -> Read<Option<String>> {
+    Ok(Some(text.to_owned()))
+}
+
+/// A path.
+pub(super) fn path(text: &str) -> Read<PathBuf> {
+    Ok(PathBuf::from(text))
+}
+
+/// Shortest secret in bytes: as long as what HS256 makes of it (RFC 7518, section 3.2).
+const SECRET_LEN: usize = 32;
+
+/// A secret that is long enough not to be guessed.
+pub(super) fn secret(text: &str) -> Read<Option<Secret>> {
+    if text.len() >= SECRET_LEN {
+        Ok(Some(Secret::new(text)))
+    } else {
+        Err(format!(
+            "must be at least {SECRET_LEN} bytes long, best made with: openssl rand -base64 48"
+        ))
+    }
+}
+
+/// A file or an address of signing keys. Off this machine only `https` keeps them from being replaced.
+pub(super) fn jwks(text: &str) -> Read<Option<JwksSource>> {
+    let Some((scheme, _)) = text.split_once("://") else {
+        return Ok(Some(JwksSource::File(PathBuf::from(text))));
+    };
+    let uri: http::Uri = text
+        .parse()
+        .map_err(|_| "must be a file or an https:// address".to_owned())?;
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if !host.is_empty() && (scheme == "https" || (scheme == "http" && local)) {
+        Ok(Some(JwksSource::Url(text.to_owned())))
+    } else {
+        Err("must be a file or an https:// address (http:// on loopback only)".to_owned())
+    }
+}
+
+/// An address, or a net of them.
+pub(super) fn net(text: &str) -> Read<IpNet> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>()
+        .or(address)
+        .map_err(|_| format!("{text:?} must be an address or a net such as 10.0.0.0/8 or fd00::/8"))
+}
+
+/// A list of signing algorithms.
+pub(super) fn algorithms(text: &str) -> Read<Vec<SigningAlgorithm>> {
+    let read = list(text, |name| {
+        let known = ALGORITHMS
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        known
+            .map(|(_, algorithm)| *algorithm)
+            .ok_or_else(|| format!("{name:?} must be one of HS256, RS256, ES256, EdDSA"))
+    })?;
+    if read.is_empty() {
+        Err("must be at least one of HS256, RS256, ES256, EdDSA".to_owned())
+    } else {
+        Ok(read)
+    }
+}
+
+/// Algorithms as they are written.
+pub(super) fn show_algorithms(algorithms: &[SigningAlgorithm]) -> String {
+    let names = ALGORITHMS
+        .iter()
+        .filter(|(_, algorithm)| algorithms.contains(algorithm));
+    names.map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+}
+
+const ALGORITHMS: [(&str, SigningAlgorithm); 4] = [
+    ("HS256", SigningAlgorithm::Hs256),
+    ("RS256", SigningAlgorithm::Rs256),
+    ("ES256", SigningAlgorithm::Es256),
+    ("EdDSA", SigningAlgorithm::EdDsa),
+];
 
 /// An exact web origin as browsers send it, or `*`.
 pub(super) fn origin(text: &str) -> Read<String> {
