@@ -46,6 +46,7 @@
 //! Only this module sees everything; it gives birth to every task and joins it.
 
 pub mod client;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
