@@ -20,8 +20,8 @@ export interface Bin {
 
 export class Feed {
   events: HubEvent[] = [];
-  /** Sequences before which the log had lost events. */
-  holes = new Map<number, Gap>();
+  /** Where the log had lost events: right after the last sequence that the page then had. */
+  holes: { after: number; gap: Gap }[] = [];
   /** Set while paused: the last sequence that the view shows. */
   pausedAt?: number;
   /** Set where even a paused feed had to let go of its oldest events. */
@@ -29,14 +29,11 @@ export class Feed {
   version = 0;
   types = new Map<string, number>();
   readonly #bins = new Map<number, Bin>();
-  #openHole?: Gap;
 
   append(events: readonly HubEvent[]) {
     const last = this.events.at(-1);
     const fresh = last ? events.filter((event) => event.sequence > last.sequence) : events;
     if (fresh.length === 0) return;
-    if (this.#openHole) this.holes.set(fresh[0]!.sequence, this.#openHole);
-    this.#openHole = undefined;
     this.#count(fresh);
     const limit = this.pausedAt === undefined ? LIVE_LIMIT : PAUSED_LIMIT;
     // Cut in big bites, so that a busy stream doesn't copy the list for every batch.
@@ -59,8 +56,14 @@ export class Feed {
   }
 
   markGap(gap: Gap) {
-    this.#openHole = gap;
+    const last = this.events.at(-1);
+    if (last) this.holes.push({ after: last.sequence, gap });
     this.version += 1;
+  }
+
+  /** The gap between two events that the view shows next to each other. */
+  gapBetween(older: HubEvent | undefined, newer: HubEvent): Gap | undefined {
+    return this.holes.find(({ after }) => older && older.sequence <= after && newer.sequence > after)?.gap;
   }
 
   pause() {

@@ -116,12 +116,16 @@ class Store {
       case 'link':
         this.link = message.link;
         this.listeners = message.listeners;
+        if (message.link.phase === 'signed_out' && this.state) {
+          this.state = undefined;
+          this.#forget();
+        }
         break;
     }
     this.changed();
   }
 
-  /** Another log than the one we knew: its sequences mean something else. */
+  /** Another log than the one we knew, whose sequences mean something else, or another reader. */
   #forget() {
     this.feed = new Feed();
     this.healthLog = new HealthLog();

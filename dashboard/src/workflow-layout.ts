@@ -2,50 +2,86 @@
 
 import type { HubEvent, Step, Workflow } from './hub/protocol';
 
-export interface Placed {
-  step: Step;
+export interface Point {
   column: number;
   row: number;
 }
 
+export interface Placed extends Point {
+  step: Step;
+}
+
+export interface Edge {
+  from: Placed;
+  to: Placed;
+  /** Where the edge passes the columns in between, so that it doesn't run through a step. */
+  via: Point[];
+}
+
 export interface Graph {
   nodes: Placed[];
-  edges: { from: Placed; to: Placed }[];
+  edges: Edge[];
   columns: number;
   rows: number;
 }
 
-/** Columns by the longest way from a start; within a column each step near the middle of what it depends on. */
+/** A place in a column: a step's, or that of an edge on its way to a later column. */
+interface Slot extends Point {
+  step?: Step;
+  before: Slot[];
+}
+
+/** Columns by the longest way from a start; within a column each slot near the middle of what leads to it. */
 export function layOut(steps: readonly Step[]): Graph {
   const byId = new Map(steps.map((step) => [step.id, step]));
-  const columnOf = new Map<string, number>();
+  const columnOf = columnsOf(steps, byId);
+  const columns: Slot[][] = [];
+  const add = (slot: Slot) => {
+    (columns[slot.column] ??= []).push(slot);
+    return slot;
+  };
+  const slots = new Map(steps.map((step) => [step.id, add({ step, column: columnOf.get(step.id)!, row: 0, before: [] })]));
+  const paths: { from: Slot; to: Slot; via: Slot[] }[] = [];
+  for (const to of slots.values()) {
+    for (const id of to.step!.dependsOn) {
+      const from = slots.get(id);
+      if (!from) continue;
+      const via: Slot[] = [];
+      for (let column = from.column + 1; column < to.column; column += 1) via.push(add({ column, row: 0, before: [via.at(-1) ?? from] }));
+      to.before.push(via.at(-1) ?? from);
+      paths.push({ from, to, via });
+    }
+  }
+  const rows = Math.max(0, ...columns.map((members) => members.length));
+  const middle = ({ before }: Slot) => (before.length ? before.reduce((sum, slot) => sum + slot.row, 0) / before.length : 0);
+  for (const [index, members] of columns.entries()) {
+    const ordered = index === 0 ? members : members.toSorted((a, b) => middle(a) - middle(b));
+    // Centred, so that forks and joins look like it.
+    for (const [row, slot] of ordered.entries()) slot.row = row + (rows - ordered.length) / 2;
+  }
+  const placed = new Map([...slots].map(([id, { step, column, row }]) => [id, { step: step!, column, row }]));
+  return {
+    nodes: [...placed.values()],
+    edges: paths.map(({ from, to, via }) => ({ from: placed.get(from.step!.id)!, to: placed.get(to.step!.id)!, via })),
+    columns: columns.length,
+    rows,
+  };
+}
+
+function columnsOf(steps: readonly Step[], byId: Map<string, Step>): Map<string, number> {
+  const columns = new Map<string, number>();
   const column = (step: Step): number => {
-    const known = columnOf.get(step.id);
+    const known = columns.get(step.id);
     if (known !== undefined) return known;
-    columnOf.set(step.id, 0);
+    // The hub refuses cycles; a page that trusted this would hang on the day it is wrong.
+    columns.set(step.id, 0);
     const before = step.dependsOn.flatMap((id) => byId.get(id) ?? []).map((dependency) => column(dependency) + 1);
     const result = Math.max(0, ...before);
-    columnOf.set(step.id, result);
+    columns.set(step.id, result);
     return result;
   };
-  const columns: Step[][] = [];
-  for (const step of steps) (columns[column(step)] ??= []).push(step);
-
-  const place = new Map<string, Placed>();
-  const height = Math.max(0, ...columns.map((members) => members.length));
-  for (const [index, members] of columns.entries()) {
-    const wanted = (step: Step) => {
-      const rows = step.dependsOn.flatMap((id) => place.get(id)?.row ?? []);
-      return rows.length ? rows.reduce((sum, row) => sum + row, 0) / rows.length : 0;
-    };
-    const ordered = index === 0 ? members : members.toSorted((a, b) => wanted(a) - wanted(b));
-    // Centred, so that forks and joins look like it.
-    const offset = (height - ordered.length) / 2;
-    for (const [row, step] of ordered.entries()) place.set(step.id, { step, column: index, row: row + offset });
-  }
-  const nodes = [...place.values()];
-  const edges = nodes.flatMap((to) => to.step.dependsOn.flatMap((id) => place.get(id) ?? []).map((from) => ({ from, to })));
-  return { nodes, edges, columns: columns.length, rows: height };
+  for (const step of steps) column(step);
+  return columns;
 }
 
 export interface Attempt {

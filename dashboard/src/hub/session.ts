@@ -96,6 +96,11 @@ export class Session {
   }
 
   #linkChanged(link: Link) {
+    if (link.phase === 'signed_out') {
+      this.#flush();
+      this.#state = undefined;
+      this.#recent = [];
+    }
     this.#tell({ kind: 'link', link, listeners: this.#listeners.size });
     if (link.phase === 'closed' && link.reason === 'disabled' && !this.#state) void this.#readState();
   }

@@ -88,6 +88,7 @@ export class HubStream {
 
   /** Opens a new connection: after the last event we have, or, without one, from a snapshot. */
   open() {
+    if (this.link.phase === 'signed_out') this.#enter('connecting');
     this.#open(this.link.cursor === undefined);
   }
 
@@ -197,7 +198,8 @@ export class HubStream {
     }
     abort.abort();
     if (source !== this.#source) return;
-    if (status === 401) return this.#enter('signed_out', { reason: detail });
+    // Whoever signs in next may see something else: that begins with a snapshot.
+    if (status === 401) return this.#enter('signed_out', { reason: detail, cursor: undefined });
     const refused = status >= 400;
     const limit = refused ? REFUSED_RETRY_MS : LONGEST_RETRY_MS;
     const wait = refused ? limit : Math.min(FIRST_RETRY_MS * 2 ** this.#failures, limit);

@@ -19,7 +19,7 @@ export function stamp(time: number) {
 /** `250 ms`, `12.4 s`, `3 m 20 s`, `2 h 5 m`, `4 d`. */
 export function duration(ms: number): string {
   if (ms < SECOND) return `${Math.max(0, Math.round(ms))} ms`;
-  if (ms < MINUTE) return `${(ms / SECOND).toFixed(ms < 10 * SECOND ? 1 : 0)} s`;
+  if (ms < MINUTE) return `${Number((ms / SECOND).toFixed(ms < 10 * SECOND ? 1 : 0))} s`;
   if (ms < HOUR) return two(ms, MINUTE, 'm', SECOND, 's');
   if (ms < DAY) return two(ms, HOUR, 'h', MINUTE, 'm');
   return two(ms, DAY, 'd', HOUR, 'h');

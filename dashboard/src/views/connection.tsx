@@ -2,10 +2,10 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { store, useStore } from '../store';
 import { Fact, Facts, Time } from '../ui/bits';
 import { ago, clock, duration, exact, reason } from '../ui/format';
-import type { Link } from '../hub/stream';
+import type { Gap, Link } from '../hub/stream';
 
 interface Words {
-  tone: 'good' | 'wait' | 'bad';
+  tone: 'good' | 'wait' | 'warn' | 'bad';
   word: string;
   meaning: string;
 }
@@ -75,25 +75,35 @@ export function GapBanner() {
   return (
     <div class="banner" role="alert">
       <p>
-        <b>Gap at <span title={exact(gap.at)}>{clock(gap.at)}</span>:</b> {reason(gap.reason)}. What this page shows is the hub's state now, read afresh; events
-        {gap.afterId && (
-          <>
-            {' '}
-            after <code>{gap.afterId}</code>
-          </>
-        )}
-        {gap.nextId && (
-          <>
-            {' '}
-            and before <code>{gap.nextId}</code>
-          </>
-        )}{' '}
-        are missing from the feed.
+        <b>
+          Gap at <span title={exact(gap.at)}>{clock(gap.at)}</span>:
+        </b>{' '}
+        {reason(gap.reason)}. {missing(gap)}
       </p>
       <button type="button" class="button small" onClick={() => store.acknowledgeGaps()}>
         Understood
       </button>
     </div>
+  );
+}
+
+/** What a gap means for what the reader sees. */
+function missing({ reason, afterId, nextId }: Gap) {
+  const after = afterId && <code>{afterId}</code>;
+  if (reason !== 'expired' && reason !== 'corrupt') {
+    return <>The page has started over with what the hub holds now{after && <>; whatever came after {after} in the log it knew is not in it</>}.</>;
+  }
+  return (
+    <>
+      The state shown is the hub's own, read afresh, but events{after && <> after {after}</>}
+      {nextId && (
+        <>
+          {' '}
+          and before <code>{nextId}</code>
+        </>
+      )}{' '}
+      are missing from the feed.
+    </>
   );
 }
 
@@ -118,6 +128,7 @@ function ConnectionMark({ tone }: { tone: Words['tone'] }) {
   return (
     <svg class="mark" viewBox="0 0 12 12" aria-hidden="true">
       {tone === 'good' && <circle cx="6" cy="6" r="4" />}
+      {tone === 'warn' && <path d="M6 1.2 11.4 10.8H.6Z" />}
       {tone === 'wait' && <path class="ring spin" d="M6 1.5A4.5 4.5 0 1 1 1.5 6" />}
       {tone === 'bad' && <path class="ring" d="M2.5 2.5l7 7M9.5 2.5l-7 7" />}
     </svg>
@@ -130,7 +141,7 @@ export function describe(link: Link, gap: boolean): Words {
     case 'connecting':
       return { tone: 'wait', word: 'Connecting', meaning: 'Waiting for the hub to answer.' };
     case 'open':
-      if (gap) return { tone: 'wait', word: 'Live, after a gap', meaning: 'The stream is live and the state is fresh, but some events in between could not be had any more.' };
+      if (gap) return { tone: 'warn', word: 'Live, after a gap', meaning: 'The stream is live and the state is fresh, but some events in between could not be had any more.' };
       if (link.verdict === 'resumed' && Date.now() - (link.openedAt ?? 0) < JUST_RESUMED_MS) {
         return { tone: 'good', word: 'Resumed', meaning: 'The connection had broken. The stream went on right after the last event this page had: nothing was missed.' };
       }

@@ -120,8 +120,8 @@ function Rows({ events, feed, selected }: { events: HubEvent[]; feed: Feed; sele
   return (
     <div class="scroller" ref={scroller} tabIndex={-1}>
       <ol class="feed" aria-label="Events, newest first" style={{ paddingTop: `${before}px`, paddingBottom: `${after}px` }}>
-        {events.slice(first, last).map((event) => {
-          const hole = feed.holes.get(event.sequence);
+        {events.slice(first, last).map((event, index) => {
+          const hole = feed.gapBetween(events[first + index + 1], event);
           const workflowId = event.data.workflowId as string | undefined;
           return (
             <li key={event.id} class={`feed-row${event.id === selected ? ' selected' : ''}${hole ? ' after-hole' : ''}`} title={hole && `Events before this one are missing: ${reason(hole.reason)}`}>

@@ -49,7 +49,7 @@ export function Fleet({ state, selected }: { state: State; selected?: string }) 
       </h1>
       <div class="toolbar">
         <Segments label="Filter by health" value={show} items={segments} onChange={setShow} />
-        <div class="toolbar-fields">
+        <div class="toolbar-fields fleet-fields">
           <Search label="Search servers" value={search} onInput={setSearch} hotkey />
           {tags.length > 0 && (
             <select class="field" aria-label="Filter by tag" value={tag} onChange={(event) => setTag(event.currentTarget.value)}>

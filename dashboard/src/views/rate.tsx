@@ -34,7 +34,7 @@ export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: Read
                   const height = (count / top) * 100;
                   y -= height;
                   const faded = chosen.size > 0 && !chosen.has(type);
-                  return <rect key={type} class={`${typeClass(type)}${faded ? ' faded' : ''}`} x={index * 10 + 1} y={y} width="8" height={height} />;
+                  return <rect key={type} class={`${typeClass(type)}${faded ? ' faded' : ''}`} x={index * 10 + 1.5} y={y} width="7" height={height} />;
                 })}
               </g>
             );
@@ -62,14 +62,15 @@ export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: Read
   );
 }
 
-/** A colour per core type, related types near each other; custom types share four by their name. */
+/** A colour per core type, related types near each other; custom types take six more in the order in which they are met. */
 export function typeClass(type: string): string {
-  const known = CORE.indexOf(type);
-  if (known >= 0) return `t-${type.replaceAll('_', '-')}`;
-  let hash = 0;
-  for (const letter of type) hash = (hash * 31 + letter.charCodeAt(0)) >>> 0;
-  return `t-custom-${hash % 4}`;
+  if (CORE.includes(type)) return `t-${type.replaceAll('_', '-')}`;
+  let index = met.indexOf(type);
+  if (index < 0) index = met.push(type) - 1;
+  return `t-custom-${index % 6}`;
 }
+
+const met: string[] = [];
 
 const CORE = [
   'server_connected',

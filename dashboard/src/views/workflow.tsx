@@ -92,6 +92,7 @@ function Details({ workflow, state }: { workflow: Workflow; state: State }) {
 }
 
 const NODE = { width: 176, height: 46, gapX: 52, gapY: 18, pad: 4 };
+const BEND = 28;
 
 function GraphView({ steps, chosen, onChoose }: { steps: Step[]; chosen?: string; onChoose: (id: string) => void }) {
   const graph = useMemo(() => layOut(steps), [steps]);
@@ -103,11 +104,18 @@ function GraphView({ steps, chosen, onChoose }: { steps: Step[]; chosen?: string
     <div class="graph" role="group" aria-label="Steps and what they depend on" tabIndex={0}>
       <div class="graph-canvas" style={{ width: `${width}px`, height: `${height}px` }}>
         <svg width={width} height={height} aria-hidden="true">
-          {graph.edges.map(({ from, to }) => {
-            const [x1, y1] = [x(from.column) + NODE.width, y(from.row) + NODE.height / 2];
-            const [x2, y2] = [x(to.column), y(to.row) + NODE.height / 2];
-            const bend = Math.max(24, (x2 - x1) / 2);
-            return <path key={`${from.step.id} ${to.step.id}`} class={`edge ${from.step.status}`} d={`M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`} />;
+          {graph.edges.map(({ from, to, via }) => {
+            const middle = (row: number) => y(row) + NODE.height / 2;
+            let path = `M${x(from.column) + NODE.width} ${middle(from.row)}`;
+            let row = from.row;
+            for (const point of [...via, to]) {
+              const left = x(point.column);
+              const start = left - NODE.gapX;
+              path += `C${start + BEND} ${middle(row)} ${left - BEND} ${middle(point.row)} ${left} ${middle(point.row)}`;
+              if (point !== to) path += `H${left + NODE.width}`;
+              row = point.row;
+            }
+            return <path key={`${from.step.id} ${to.step.id}`} class={`edge ${from.step.status}`} d={path} />;
           })}
         </svg>
         {graph.nodes.map(({ step, column, row }) => (

@@ -114,7 +114,7 @@ function currentWord(workflow: Workflow): string {
   if (workflow.status === 'failed') {
     const step = workflow.failedStep ?? workflow.steps.find(({ status, required }) => status === 'failed' && required)?.id;
     const text = errorText(workflow.error) || reason(workflow.reason);
-    return step ? `${step}: ${text}` : text;
+    return step && !text.includes(step) ? `${step}: ${text}` : text;
   }
   if (workflow.status === 'completed') return '';
   const running = workflow.steps.filter((step) => step.status === 'running');
