@@ -21,6 +21,8 @@ class Store {
   feed = new Feed();
   healthLog = new HealthLog();
   statusLog: HubEvent[] = [];
+  /** When the oldest event that the hub keeps happened. */
+  logBegan?: number;
   signedIn = localStorage.getItem(SIGNED_IN) !== null;
   readonly #views = new Set<() => void>();
   #scheduled = false;
@@ -140,10 +142,12 @@ class Store {
   /** What was before the snapshot. Read once per snapshot; from there on the stream tells the rest. */
   async #readHistory() {
     try {
-      const [feed, status] = await Promise.all([
+      const [feed, status, oldest] = await Promise.all([
         api.history({ order: 'desc', limit: FEED_PREFILL }),
         api.history({ type: 'integration_status_changed', order: 'desc', limit: STATUS_HISTORY }),
+        api.history({ limit: 1 }),
       ]);
+      this.logBegan = oldest.events[0]?.timestamp;
       this.feed.prepend(feed.events.toReversed());
       this.statusLog = mergeStatus(this.statusLog, status.events);
       this.changed();

@@ -135,7 +135,9 @@ export function summary(event: HubEvent): string {
     case 'pattern_disabled':
       return `${data.pattern?.name} switched ${event.type === 'pattern_enabled' ? 'on' : 'off'}`;
     default:
-      return JSON.stringify(event.data);
+      return Object.entries(event.data)
+        .map(([name, value]) => `${name}=${typeof value === 'string' && !/[\s"=]/.test(value) ? value : JSON.stringify(value)}`)
+        .join(' ');
   }
 }
 

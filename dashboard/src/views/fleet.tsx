@@ -207,6 +207,7 @@ function Table({ rows, phone, span, sort, onSort, healthLog, selected }: TablePr
 function NoServers() {
   return (
     <section class="view">
+      <h1 class="visually-hidden">Fleet</h1>
       <Empty title="No server has registered yet">
         <p>Every MCP server that reports to this hub appears here by itself. Register a first one from a terminal:</p>
         <Code text={registerCurl()} />

@@ -9,7 +9,7 @@ import { HealthMark, STANDINGS, Strip, stripLabel, Time } from '../ui/bits';
 import { clock, duration, HOUR, number, plural, sentence, stamp, exact } from '../ui/format';
 
 export function Integration({ state }: { state: State }) {
-  const { statusLog } = useStore();
+  const { statusLog, logBegan } = useStore();
   const { status, asOf, problem, refresh } = useStatus();
   const servers = [...state.servers.values()];
   const connected = servers.filter((server) => server.status === 'connected');
@@ -27,14 +27,16 @@ export function Integration({ state }: { state: State }) {
       <div class={`overall ${state.status}`}>
         <HealthMark standing={state.status} />
         <div>
-          <p class="overall-word">{STANDINGS[state.status]}</p>
+          <p class="overall-word">
+            {STANDINGS[state.status]}
+            {changes[0] && (
+              <span class="overall-since">
+                since <Time at={changes[0].timestamp} />
+              </span>
+            )}
+          </p>
           <p class="muted">{inWords(state.status, connected.length, healthy.length, lost.length)}</p>
         </div>
-        {changes[0] && (
-          <p class="muted overall-since">
-            since <Time at={changes[0].timestamp} />
-          </p>
-        )}
       </div>
       {status?.selfSuspect && (
         <p class="notice">
@@ -42,7 +44,7 @@ export function Integration({ state }: { state: State }) {
         </p>
       )}
       <h2>Last 24 hours</h2>
-      <StatusStrip changes={statusLog} now={now} status={state.status} />
+      <StatusStrip changes={statusLog} now={now} status={state.status} began={logBegan} />
       <div class="columns">
         <div>
           <h2>Counters</h2>
@@ -89,7 +91,7 @@ export function Integration({ state }: { state: State }) {
         </div>
       </div>
       <h2>For programs</h2>
-      <ul class="plain links">
+      <ul class="plain">
         <li>
           <a href={`${origin()}/openapi.json`}>openapi.json</a> <span class="muted">the HTTP interface</span>
         </li>
@@ -113,19 +115,28 @@ function Counter({ name, value }: { name: string; value: number | string }) {
   );
 }
 
-function StatusStrip({ changes, now, status }: { changes: HubEvent[]; now: number; status: Health }) {
+interface StatusStripProps {
+  changes: HubEvent[];
+  now: number;
+  status: Health;
+  /** When the log's oldest event happened: of a time before it nothing is known. */
+  began?: number;
+}
+
+function StatusStrip({ changes, now, status, began = now }: StatusStripProps) {
   const from = now - 24 * HOUR;
-  const spans: Span[] = [];
   const inside = changes.filter((event) => event.timestamp > from);
   const before = changes.findLast((event) => event.timestamp <= from);
-  let stands = (before?.data.status ?? inside[0]?.data.previousStatus) as Health | undefined;
-  let start = from;
+  const known = before ? from : Math.max(from, Math.min(began, now));
+  const spans: Span[] = [{ from, to: known }];
+  let standing = ((before?.data.status ?? inside[0]?.data.previousStatus) as Health | undefined) ?? status;
+  let start = known;
   for (const event of inside) {
-    spans.push({ from: start, to: event.timestamp, standing: stands });
-    stands = event.data.status as Health;
+    spans.push({ from: start, to: event.timestamp, standing });
+    standing = event.data.status as Health;
     start = event.timestamp;
   }
-  spans.push({ from: start, to: now, standing: changes.length ? stands : status });
+  spans.push({ from: start, to: now, standing });
   return (
     <>
       <Strip spans={spans} label={stripLabel(spans, '24 hours')} />

@@ -6,6 +6,7 @@ import { link } from '../router';
 import { useStore } from '../store';
 import { CopyButton, Empty, Fact, Facts, Json, StepMark, Time } from '../ui/bits';
 import { duration, errorText, exact, plural, reason, sentence } from '../ui/format';
+import { usePhone } from '../ui/virtual';
 import { attemptsOf, lanesOf, layOut, ticks, type Attempt } from '../workflow-layout';
 import { getCurl } from './curl';
 import { Progress } from './workflows';
@@ -14,6 +15,7 @@ export function WorkflowPage({ id, workflow, state }: { id: string; workflow?: W
   if (!workflow) {
     return (
       <section class="view">
+        <h1 class="visually-hidden">Workflow</h1>
         <Empty title="This workflow is not known">
           <p>
             <code>{id}</code> may never have started, or it ended so long ago that the hub let go of it.
@@ -124,14 +126,17 @@ function GraphView({ steps, chosen, onChoose }: { steps: Step[]; chosen?: string
             key={step.id}
             class={`node ${step.status}`}
             aria-pressed={step.id === chosen}
-            aria-label={`${step.name ?? step.id}: ${step.status}${step.dependsOn.length ? `, after ${step.dependsOn.join(', ')}` : ''}`}
             style={{ left: `${x(column)}px`, top: `${y(row)}px`, width: `${NODE.width}px`, height: `${NODE.height}px` }}
             onClick={() => onChoose(step.id)}
           >
             <StepMark status={step.status} />
             <span class="node-name">{step.name ?? step.id}</span>
             {step.attempt > 1 && <span class="node-attempt">#{step.attempt}</span>}
-            <span class="node-where">{step.serverId ?? step.server ?? (step.tool ? step.tool : step.status)}</span>
+            <span class="node-where">{step.serverId ?? step.server ?? step.tool ?? step.status}</span>
+            <span class="visually-hidden">
+              {step.status}
+              {step.dependsOn.length > 0 && `, after ${step.dependsOn.join(', ')}`}
+            </span>
           </button>
         ))}
       </div>
@@ -148,6 +153,7 @@ interface TimelineProps {
 }
 
 function Timeline({ workflow, attempts, state, chosen, onChoose }: TimelineProps) {
+  const phone = usePhone();
   const end = workflow.endedAt ?? Date.now();
   const length = Math.max(1, end - workflow.startedAt);
   if (attempts.length === 0) return <p class="muted">No step has been claimed yet.</p>;
@@ -156,7 +162,7 @@ function Timeline({ workflow, attempts, state, chosen, onChoose }: TimelineProps
   return (
     <div class="timeline">
       <div class="timeline-axis" aria-hidden="true">
-        {ticks(length, 8).map((tick) => (
+        {ticks(length, phone ? 4 : 8).map((tick) => (
           <span key={tick} style={{ left: left(workflow.startedAt + tick) }}>
             {tick === 0 ? '0' : duration(tick)}
           </span>

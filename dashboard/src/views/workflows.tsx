@@ -28,6 +28,7 @@ function WorkflowList({ state }: { state: State }) {
   if (all.length === 0) {
     return (
       <section class="view">
+        <h1 class="visually-hidden">Workflows</h1>
         <Empty title="No workflow has run yet">
           <p>A workflow is a set of steps that depend on each other; servers claim the ones that are ready. Start a first one:</p>
           <Code text={workflowCurl()} />
@@ -65,10 +66,13 @@ function WorkflowList({ state }: { state: State }) {
             
             {rows.slice(first, last).map((workflow) => (
               <li key={workflow.id} class={`workflow-row ${workflow.status}`}>
-                <a href={link('workflows', workflow.id)} aria-label={`${workflow.name}, ${workflow.status}`}>
+                <a href={link('workflows', workflow.id)}>
                   <StepMark status={workflow.status} />
                   <span class="w-name">
-                    <b>{workflow.name}</b>
+                    <b>
+                      {workflow.name}
+                      <span class="visually-hidden">, {workflow.status}</span>
+                    </b>
                     <span class="id">{workflow.id}</span>
                   </span>
                   <Progress workflow={workflow} />

@@ -66,9 +66,9 @@ journey('a workflow runs to its end, attempts and all', { path: '/#/workflows' }
   await hub.register('lms');
   const steps = [{ id: 'fetch', retries: 1 }, { id: 'grade', dependsOn: ['fetch'] }, { id: 'publish', dependsOn: ['grade'] }];
   await hub.call('POST', '/workflows', { id: 'grades-1', name: 'Grade sync', steps });
-  await page.getByRole('link', { name: 'Grade sync, running' }).click();
+  await page.getByRole('link', { name: /Grade sync, running/ }).click();
   const node = (id) => page.locator('.node', { hasText: id });
-  assert.match(await node('grade').getAttribute('aria-label'), /pending, after fetch/);
+  assert.match(await node('grade').textContent(), /pending, after fetch/);
   const first = await hub.step('grades-1', 'fetch', { status: 'running', serverId: 'sis' });
   await says(page.locator('.node.running'), 'fetch');
   await hub.step('grades-1', 'fetch', { status: 'failed', serverId: 'sis', attempt: first.attempt, error: 'the roster is locked' });
@@ -89,7 +89,7 @@ journey('a failed step and its error are one click away', { path: '/#/workflows'
   await hub.call('POST', '/workflows', { id: 'w', name: 'Nightly import', steps: ['load', 'check'] });
   await hub.step('w', 'load', { status: 'failed', error: 'disk is full' });
   await says(page.locator('.workflow-row.failed'), 'disk is full');
-  await page.getByRole('link', { name: 'Nightly import, failed' }).click();
+  await page.getByRole('link', { name: /Nightly import, failed/ }).click();
   await says(page.locator('.failure'), 'disk is full');
   await page.getByRole('button', { name: 'Show the step' }).click();
   await says(page.locator('.side .error-text'), 'disk is full');
@@ -150,7 +150,7 @@ journey('a hub restart while the page is open loses nothing', { path: '/#/events
   await says(pill(page), 'Resumed');
   await says(page.locator('.feed-row'), 'after-20');
   const shown = await page.locator('.feed-row .summary').allTextContents();
-  const marks = shown.filter((text) => text.includes('mark')).map((text) => JSON.parse(text).mark).reverse();
+  const marks = shown.flatMap((text) => /^mark=(.*)$/.exec(text)?.[1] ?? []).reverse();
   assert.deepEqual(marks, ['before', ...Array.from({ length: 20 }, (_, index) => `after-${index + 1}`)]);
   assert.equal(await page.locator('.banner').count(), 0);
   await page.getByRole('link', { name: 'Fleet' }).click();
@@ -187,9 +187,9 @@ journey('pausing loses nothing', { path: '/#/events' }, async ({ hub, page }) =>
   await page.getByRole('button', { name: 'Pause' }).click();
   await hub.call('POST', '/events', Array.from({ length: 300 }, (_, mark) => ({ type: 'test.mark', data: { mark } })));
   await page.getByRole('button', { name: 'Resume · 300 waiting' }).waitFor();
-  assert.equal(await page.locator('.feed-row').filter({ hasText: '"mark":299' }).count(), 0);
+  assert.equal(await page.locator('.feed-row').filter({ hasText: 'mark=299' }).count(), 0);
   await page.getByRole('button', { name: /^Resume/ }).click();
-  await says(page.locator('.feed-row'), '"mark":299');
+  await says(page.locator('.feed-row'), 'mark=299');
   await page.getByRole('searchbox', { name: 'Text' }).fill('"mark":7}');
   await until('the text filter found it', async () => (await page.locator('.feed-row').count()) === 1);
   await page.locator('.feed-row a').click();

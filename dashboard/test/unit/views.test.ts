@@ -3,7 +3,7 @@ import { EVERYTHING, Feed, matches } from '../../src/feed';
 import { HealthLog } from '../../src/health-log';
 import type { Server, Step, Workflow } from '../../src/hub/protocol';
 import { parseRoute } from '../../src/router';
-import { ago, duration, lastSeen, why } from '../../src/ui/format';
+import { ago, duration, lastSeen, summary, why } from '../../src/ui/format';
 import { attemptsOf, lanesOf, layOut, ticks } from '../../src/workflow-layout';
 import { log } from './support';
 
@@ -172,6 +172,10 @@ describe('words', () => {
     expect([250, 5_000, 5_240, 61_000, 3_600_000, 90_000_000].map(duration)).toEqual(['250 ms', '5 s', '5.2 s', '1 m 1 s', '1 h', '1 d 1 h']);
     expect(ago(5_000, 0)).toBe('just now');
     expect(ago(0, 65_000)).toBe('1 m ago');
+  });
+
+  test('what a custom event holds, in a line', () => {
+    expect(summary(log()('grades.synced', { course: 'algebra-1', title: 'A B', grades: 28, by: { id: 1 } }))).toBe('course=algebra-1 title="A B" grades=28 by={"id":1}');
   });
 
   test('deep links', () => {
