@@ -5,33 +5,23 @@ import { EVERYTHING, matches, type Feed, type FeedFilter } from '../feed';
 import { go, link } from '../router';
 import { store, useStore } from '../store';
 import { Code, CopyButton, Drawer, Empty, Fact, Facts, Json, Search } from '../ui/bits';
-import { clock, exact, number, plural, reason, summary } from '../ui/format';
+import { clock, exact, MINUTE, number, plural, reason, summary } from '../ui/format';
 import { usePhone, useWindow } from '../ui/virtual';
 import { eventCurl, getCurl, streamCurl } from './curl';
 import { RateChart, typeClass } from './rate';
 
-interface Replay {
-  since: number;
-  loading: boolean;
-  loaded: number;
-  cursor?: string;
-  truncated: boolean;
-  problem?: string;
-}
-
 export function LiveFeed({ selected }: { selected?: string }) {
   const { feed } = useStore();
   const [filter, setFilter] = useState<FeedFilter>(EVERYTHING);
-  const [replay, setReplay] = useState<Replay>();
+  const [since, setSince] = useState<number>();
+  const query = historyQuery(feed, filter);
+  const replay = useReplay(since, query);
   const paused = feed.pausedAt !== undefined;
   const shown = useMemo(() => {
-    const visible = feed.events.filter(
-      (event) => (feed.pausedAt === undefined || event.sequence <= feed.pausedAt) && (!replay || event.timestamp >= replay.since) && matches(event, filter),
-    );
-    return visible.reverse();
-  }, [feed, feed.version, feed.pausedAt, filter, replay?.since]);
-  const waiting = feed.waiting;
-  const filtered = filter !== EVERYTHING && (filter.types.size > 0 || filter.server !== '' || filter.workflow !== '' || filter.text !== '');
+    const until = feed.pausedAt ?? Infinity;
+    return feed.events.filter((event) => event.sequence <= until && event.timestamp >= (since ?? 0) && matches(event, filter)).reverse();
+  }, [feed, feed.version, feed.pausedAt, filter, since]);
+  const filtered = filter.types.size > 0 || filter.server !== '' || filter.workflow !== '' || filter.text !== '';
 
   const togglePause = () => {
     if (paused) feed.resume();
@@ -47,11 +37,6 @@ export function LiveFeed({ selected }: { selected?: string }) {
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   });
-  const query: HistoryQuery = {
-    type: [...filter.types].join(',') || undefined,
-    serverId: feedIds(feed, (event) => event.serverId).has(filter.server) ? filter.server : undefined,
-    workflowId: feedIds(feed, (event) => event.data.workflowId as string | undefined).has(filter.workflow) ? filter.workflow : undefined,
-  };
   const toggleType = (type: string) => {
     const types = new Set(filter.types);
     if (!types.delete(type)) types.add(type);
@@ -65,18 +50,18 @@ export function LiveFeed({ selected }: { selected?: string }) {
       <RateChart feed={feed} chosen={filter.types} onToggle={toggleType} />
       <div class="toolbar feed-toolbar">
         <button type="button" class={paused ? 'button primary' : 'button'} aria-pressed={paused} aria-keyshortcuts="p" onClick={togglePause}>
-          {paused ? `Resume · ${number(waiting)} waiting` : 'Pause'}
+          {paused ? `Resume · ${number(feed.waiting)} waiting` : 'Pause'}
         </button>
         <div class="toolbar-fields">
           <TypeFilter feed={feed} chosen={filter.types} onToggle={toggleType} onClear={() => setFilter({ ...filter, types: new Set() })} />
           <Search label="Server" value={filter.server} onInput={(server) => setFilter({ ...filter, server })} />
           <Search label="Workflow" value={filter.workflow} onInput={(workflow) => setFilter({ ...filter, workflow })} />
           <Search label="Text" value={filter.text} onInput={(text) => setFilter({ ...filter, text })} hotkey />
-          <ReplayPicker replay={replay} onChange={setReplay} query={query} />
-          <CopyButton text={() => streamCurl({ ...query, since: replay ? replay.since : undefined })} label="Copy as curl" />
+          <ReplayPicker since={since} onChange={setSince} />
+          <CopyButton text={() => streamCurl({ ...query, since })} label="Copy as curl" />
         </div>
       </div>
-      {replay && <ReplayNotice replay={replay} query={query} onChange={setReplay} />}
+      {since !== undefined && replay && <ReplayNotice since={since} replay={replay} onStop={() => setSince(undefined)} />}
       {feed.overflowed && paused && (
         <p class="notice">More than 100,000 events came while paused. The oldest left this page, not the hub: replay from {clock(feed.events[0]!.timestamp)} or earlier brings them back.</p>
       )}
@@ -89,7 +74,7 @@ export function LiveFeed({ selected }: { selected?: string }) {
         </Empty>
       ) : (
         <Empty title="No event matches">
-          <p>{plural(feed.events.length, 'event')} held by this page{replay ? `, from ${clock(replay.since)} on` : ''}.</p>
+          <p>{plural(feed.events.length, 'event')} held by this page{since === undefined ? '' : `, from ${clock(since)} on`}.</p>
           {filtered && (
             <button type="button" class="button" onClick={() => setFilter(EVERYTHING)}>
               Clear the filters
@@ -195,12 +180,8 @@ function TypeFilter({ feed, chosen, onToggle, onClear }: TypeFilterProps) {
   );
 }
 
-function ReplayPicker({ replay, onChange, query }: { replay?: Replay; onChange: (replay?: Replay) => void; query: HistoryQuery }) {
+function ReplayPicker({ since, onChange }: { since?: number; onChange: (since?: number) => void }) {
   const [picking, setPicking] = useState(false);
-  const start = (since: number) => {
-    setPicking(false);
-    void runReplay({ since, loading: true, loaded: 0, truncated: false }, query, onChange);
-  };
   if (picking) {
     return (
       <form
@@ -208,7 +189,8 @@ function ReplayPicker({ replay, onChange, query }: { replay?: Replay; onChange: 
         onSubmit={(event) => {
           event.preventDefault();
           const value = new FormData(event.currentTarget).get('since') as string;
-          if (value) start(new Date(value).getTime());
+          setPicking(false);
+          onChange(new Date(value).getTime());
         }}
       >
         <input class="field" type="datetime-local" step="1" name="since" aria-label="Replay from" required />
@@ -223,16 +205,16 @@ function ReplayPicker({ replay, onChange, query }: { replay?: Replay; onChange: 
     <select
       class="field"
       aria-label="Replay from a time"
-      value={replay ? 'on' : ''}
+      value={since === undefined ? '' : 'on'}
       onChange={(event) => {
         const { value } = event.currentTarget;
         if (value === 'pick') setPicking(true);
         else if (value === '') onChange(undefined);
-        else if (value !== 'on') start(Date.now() - Number(value) * 60_000);
+        else if (value !== 'on') onChange(Date.now() - Number(value) * MINUTE);
       }}
     >
       <option value="">Live</option>
-      {replay && <option value="on">From {clock(replay.since)}</option>}
+      {since !== undefined && <option value="on">From {clock(since)}</option>}
       <option value="5">Replay 5 minutes</option>
       <option value="15">Replay 15 minutes</option>
       <option value="60">Replay an hour</option>
@@ -243,42 +225,78 @@ function ReplayPicker({ replay, onChange, query }: { replay?: Replay; onChange: 
   );
 }
 
-function ReplayNotice({ replay, query, onChange }: { replay: Replay; query: HistoryQuery; onChange: (replay?: Replay) => void }) {
+function ReplayNotice({ since, replay, onStop }: { since: number; replay: Replay; onStop: () => void }) {
+  const { loading, more, loaded, truncated, problem } = replay.progress;
   return (
     <p class="notice" role="status">
-      {replay.loading ? 'Replaying' : replay.cursor ? 'Replay stopped for now' : 'Replayed'} from <time title={exact(replay.since)}>{clock(replay.since)}</time>: {plural(replay.loaded, 'event')} from history
-      {!replay.loading && !replay.cursor && ', live since'}.{replay.truncated && ' Older ones had been pruned.'} {replay.problem}
-      {!replay.loading && replay.cursor && (
-        <button type="button" class="button small" onClick={() => void runReplay({ ...replay, loading: true, problem: undefined }, query, onChange)}>
+      {loading ? 'Replaying' : more ? 'Replay stopped for now' : 'Replayed'} from <time title={exact(since)}>{clock(since)}</time>: {plural(loaded, 'event')} from history
+      {!loading && !more && ', live since'}.{truncated && ' Older ones had been pruned.'} {problem}
+      {!loading && more && (
+        <button type="button" class="button small" onClick={replay.goOn}>
           Go on
         </button>
       )}
-      <button type="button" class="button small" onClick={() => onChange(undefined)}>
+      <button type="button" class="button small" onClick={onStop}>
         Back to live
       </button>
     </p>
   );
 }
 
+interface Progress {
+  loading: boolean;
+  loaded: number;
+  /** Where the next page begins. */
+  more?: string;
+  truncated: boolean;
+  problem?: string;
+}
+
+interface Replay {
+  progress: Progress;
+  goOn: () => void;
+}
+
 /** Pages history from a time on into the feed, in the log's order, until it meets what the stream has brought. */
-async function runReplay(start: Replay, query: HistoryQuery, onChange: (replay?: Replay) => void) {
-  let replay = start;
-  onChange(replay);
-  const { feed } = store;
-  try {
-    for (let page = 0; page < REPLAY_PAGES; page += 1) {
-      const answer = await api.history({ ...query, since: replay.since, limit: 1000, cursor: replay.cursor });
-      feed.prepend(answer.events);
-      store.changed();
-      replay = { ...replay, loaded: replay.loaded + answer.events.length, cursor: answer.nextCursor ?? undefined, truncated: replay.truncated || answer.truncated === true };
-      onChange(replay);
-      if (!replay.cursor) break;
+function useReplay(since: number | undefined, query: HistoryQuery): Replay | undefined {
+  const [progress, setProgress] = useState<Progress>();
+  const abort = useRef<AbortController>(undefined);
+  const read = async (from: Progress) => {
+    abort.current?.abort();
+    const { signal } = (abort.current = new AbortController());
+    let now: Progress = { ...from, loading: true, problem: undefined };
+    setProgress(now);
+    try {
+      for (let page = 0; page < REPLAY_PAGES; page += 1) {
+        const answer = await api.history({ ...query, since, limit: 1000, cursor: now.more }, signal);
+        store.feed.prepend(answer.events);
+        store.changed();
+        now = { ...now, loaded: now.loaded + answer.events.length, more: answer.nextCursor ?? undefined, truncated: now.truncated || answer.truncated === true };
+        setProgress(now);
+        if (!now.more) break;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof HubError)) throw error;
+      now = { ...now, problem: error.message };
     }
-  } catch (error) {
-    if (!(error instanceof HubError)) throw error;
-    replay = { ...replay, problem: error.message };
-  }
-  onChange({ ...replay, loading: false });
+    setProgress({ ...now, loading: false });
+  };
+  useEffect(() => {
+    if (since === undefined) setProgress(undefined);
+    else void read({ loading: true, loaded: 0, truncated: false });
+    return () => abort.current?.abort();
+  }, [since, JSON.stringify(query)]);
+  return progress && { progress, goOn: () => void read(progress) };
+}
+
+/** The part of the filter that the hub can apply. It wants whole ids, while the page also finds parts of them. */
+function historyQuery(feed: Feed, { types, server, workflow }: FeedFilter): HistoryQuery {
+  return {
+    type: [...types].join(',') || undefined,
+    serverId: server && feed.events.some((event) => event.serverId === server) ? server : undefined,
+    workflowId: workflow && feed.events.some((event) => event.data.workflowId === workflow) ? workflow : undefined,
+  };
 }
 
 function EventDrawer({ id, known }: { id: string; known?: HubEvent }) {
@@ -326,10 +344,6 @@ function EventDrawer({ id, known }: { id: string; known?: HubEvent }) {
       )}
     </Drawer>
   );
-}
-
-function feedIds(feed: Feed, id: (event: HubEvent) => string | undefined) {
-  return new Set(feed.events.map(id));
 }
 
 const REPLAY_PAGES = 20;
