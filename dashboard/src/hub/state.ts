@@ -150,9 +150,9 @@ function evolve(draft: Draft, event: HubEvent) {
       changeStep(draft, event, (step) => ({
         ...step,
         status: 'completed',
-        serverId: data.serverId ?? step.serverId,
-        attempt: data.attempt ?? step.attempt,
-        startedAt: step.startedAt ?? (data.durationMs === undefined ? undefined : event.timestamp - data.durationMs),
+        serverId: data.serverId,
+        attempt: data.attempt,
+        startedAt: step.status === 'running' ? step.startedAt : undefined,
         endedAt: event.timestamp,
         result: data.result,
         error: undefined,
@@ -172,21 +172,23 @@ function evolve(draft: Draft, event: HubEvent) {
       changeStep(draft, event, (step) => ({
         ...step,
         status: data.willRetry ? 'ready' : 'failed',
-        serverId: data.serverId ?? step.serverId,
-        attempt: data.attempt ?? step.attempt,
+        serverId: data.willRetry ? undefined : data.serverId,
+        attempt: data.attempt,
+        startedAt: step.status === 'running' ? step.startedAt : undefined,
         endedAt: event.timestamp,
         error: data.error,
       }));
       const workflow = draft.workflow(data.workflowId);
-      if (workflow && !data.willRetry) {
-        draft.setWorkflow({ ...workflow, steps: makeReady(workflow.steps, data.readySteps ?? unblocked(workflow.steps)) });
+      const step = workflow?.steps.find(({ id }) => id === data.stepId);
+      if (workflow && step && !data.willRetry && !step.required) {
+        draft.setWorkflow({ ...workflow, completedSteps: workflow.completedSteps + 1, steps: makeReady(workflow.steps, data.readySteps ?? unblocked(workflow.steps)) });
       }
       return;
     }
     case 'workflow_completed': {
       const workflow = draft.workflow(data.workflowId);
       draft.stats = { ...draft.stats, completedWorkflows: (draft.stats.completedWorkflows ?? 0) + 1 };
-      if (workflow) draft.setWorkflow({ ...workflow, status: 'completed', endedAt: event.timestamp });
+      if (workflow) draft.setWorkflow({ ...ended(workflow, event.timestamp), status: 'completed' });
       return;
     }
     case 'workflow_failed': {
@@ -194,9 +196,8 @@ function evolve(draft: Draft, event: HubEvent) {
       draft.stats = { ...draft.stats, failedWorkflows: (draft.stats.failedWorkflows ?? 0) + 1 };
       if (!workflow) return;
       draft.setWorkflow({
-        ...workflow,
+        ...ended(workflow, event.timestamp),
         status: 'failed',
-        endedAt: event.timestamp,
         reason: data.reason,
         error: data.error,
         failedStep: data.failedStep,
@@ -267,6 +268,22 @@ function makeReady(steps: Step[], ready: string[]): Step[] {
   return steps.map((step) => (step.status === 'pending' && ready.includes(step.id) ? { ...step, status: 'ready' } : step));
 }
 
+/** What is left unfinished never runs, and what was running has failed. */
+function ended(workflow: Workflow, at: number): Workflow {
+  const steps = workflow.steps.map((step): Step => {
+    if (step.status === 'ready') return { ...step, status: 'pending' };
+    if (step.status === 'running') return { ...step, status: 'failed', endedAt: at, error: ENDED_FIRST };
+    return step;
+  });
+  return { ...workflow, endedAt: at, steps };
+}
+
+/** The step that a workflow failed by: told by the event, and found among the steps of a snapshot. */
+export function failedStep(workflow: Workflow): string | undefined {
+  if (workflow.failedStep !== undefined || workflow.reason !== 'step_failed') return workflow.failedStep;
+  return workflow.steps.find(({ status, required, error }) => status === 'failed' && required && error !== ENDED_FIRST)?.id;
+}
+
 /** Pending steps whose dependencies have all ended. */
 function unblocked(steps: Step[]): string[] {
   const goesOn = new Set(steps.filter((step) => step.status === 'completed' || (step.status === 'failed' && !step.required)).map((step) => step.id));
@@ -284,3 +301,6 @@ function changeStep(draft: Draft, event: HubEvent, change: (step: Step) => Step)
     : [...workflow.steps, change(newStep(data.workflowId, { id: data.stepId }))];
   draft.setWorkflow({ ...workflow, steps, totalSteps: Math.max(workflow.totalSteps, steps.length) });
 }
+
+/** The hub's words for a step that its workflow's end cut short. */
+const ENDED_FIRST = 'the workflow ended first';

@@ -84,7 +84,7 @@ export function reason(code: string | undefined): string {
 
 /** Why a server stands as it does, in words; empty where there is nothing to explain. */
 export function why(server: Server): string {
-  if (server.detail) return server.detail;
+  if (server.detail) return sentence(server.detail);
   if (server.reason === 'missed_heartbeats' && server.missedHeartbeats > 0) return `Missed ${plural(server.missedHeartbeats, 'heartbeat')}`;
   return reason(server.reason);
 }

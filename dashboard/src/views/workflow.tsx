@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { api } from '../hub/api';
 import type { HubEvent, Step, Workflow } from '../hub/protocol';
-import type { State } from '../hub/state';
+import { failedStep, type State } from '../hub/state';
 import { link } from '../router';
 import { useStore } from '../store';
 import { CopyButton, Empty, Fact, Facts, Json, StepMark, Time } from '../ui/bits';
@@ -33,7 +33,7 @@ export function WorkflowPage({ id, workflow, state }: { id: string; workflow?: W
 function Details({ workflow, state }: { workflow: Workflow; state: State }) {
   const events = useWorkflowEvents(workflow.id);
   const attempts = useMemo(() => attemptsOf(workflow, events), [workflow, events]);
-  const failedStep = workflow.failedStep ?? workflow.steps.find((step) => step.status === 'failed' && step.required)?.id;
+  const culprit = failedStep(workflow);
   const [chosen, setChosen] = useState<string>();
   const step = workflow.steps.find((candidate) => candidate.id === chosen);
   return (
@@ -62,11 +62,11 @@ function Details({ workflow, state }: { workflow: Workflow; state: State }) {
           <StepMark status="failed" />
           <div>
             <b>{reason(workflow.reason) || 'Failed'}</b>
-            {failedStep && <> in {failedStep}</>}
+            {culprit && <> in {culprit}</>}
             <p>{errorText(workflow.error)}</p>
           </div>
-          {failedStep && (
-            <button type="button" class="button" onClick={() => setChosen(failedStep)}>
+          {culprit && (
+            <button type="button" class="button" onClick={() => setChosen(culprit)}>
               Show the step
             </button>
           )}

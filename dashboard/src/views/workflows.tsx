@@ -1,6 +1,6 @@
 import { useMemo, useRef, useState } from 'preact/hooks';
 import type { Workflow, WorkflowStatus } from '../hub/protocol';
-import type { State } from '../hub/state';
+import { failedStep, type State } from '../hub/state';
 import { link } from '../router';
 import { Code, Empty, Search, Segments, StepMark, Time, type Segment } from '../ui/bits';
 import { duration, errorText, plural, reason } from '../ui/format';
@@ -116,7 +116,7 @@ export function Progress({ workflow }: { workflow: Workflow }) {
 
 function currentWord(workflow: Workflow): string {
   if (workflow.status === 'failed') {
-    const step = workflow.failedStep ?? workflow.steps.find(({ status, required }) => status === 'failed' && required)?.id;
+    const step = failedStep(workflow);
     const text = errorText(workflow.error) || reason(workflow.reason);
     return step && !text.includes(step) ? `${step}: ${text}` : text;
   }

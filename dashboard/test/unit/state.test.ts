@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { HubEvent } from '../../src/hub/protocol';
-import { apply, fromSnapshot, joinSnapshot, type State } from '../../src/hub/state';
+import { apply, failedStep, fromSnapshot, joinSnapshot, type State } from '../../src/hub/state';
 import { log } from './support';
 
 const empty = (): State => fromSnapshot({ id: 'e-0', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [] });
@@ -83,6 +83,19 @@ describe('the reducer', () => {
     expect(state.workflows.get('w')!.steps[1]!.status).toBe('ready');
   });
 
+  test('ends what a workflow leaves unfinished, and knows the step that failed it', () => {
+    const next = log();
+    const state = apply(empty(), [
+      next('workflow_started', { workflowId: 'w', name: 'W', steps: [{ id: 'a' }, { id: 'b' }, { id: 'c' }], readySteps: ['a', 'b', 'c'] }),
+      next('workflow_step_started', { workflowId: 'w', stepId: 'a', attempt: 1 }),
+      next('workflow_step_failed', { workflowId: 'w', stepId: 'b', error: 'no', attempt: 1, willRetry: false, reason: 'reported', readySteps: [] }),
+      next('workflow_failed', { workflowId: 'w', name: 'W', reason: 'step_failed', error: 'no' }),
+    ]);
+    const workflow = state.workflows.get('w')!;
+    expect(workflow.steps.map(({ status }) => status)).toEqual(['failed', 'failed', 'pending']);
+    expect(failedStep(workflow)).toBe('b');
+  });
+
   test('takes steps that were never declared', () => {
     const next = log();
     const state = apply(empty(), [
@@ -91,7 +104,7 @@ describe('the reducer', () => {
     ]);
     const workflow = state.workflows.get('w')!;
     expect(workflow.totalSteps).toBe(1);
-    expect(workflow.steps[0]).toMatchObject({ id: 'surprise', status: 'completed', startedAt: 1_001_600, endedAt: 1_002_000 });
+    expect(workflow.steps[0]).toMatchObject({ id: 'surprise', status: 'completed', startedAt: undefined, endedAt: 1_002_000 });
   });
 
   test("leaves the hub's status alone when a server states its own", () => {
