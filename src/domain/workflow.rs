@@ -24,6 +24,7 @@ use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use self::{decide::Draft, index::Index};
 pub use self::{
+    from_event::from_event,
     query::{StepCursor, StepQuery, StepsPage},
     report::EndKind,
     save::SavedWorkflows,
