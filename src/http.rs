@@ -9,10 +9,13 @@ mod guard;
 mod history;
 mod layer;
 pub mod openapi;
+mod patterns;
 pub mod problem;
 mod shapes;
 pub mod snapshot;
 pub mod status;
+mod steps;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -76,6 +79,9 @@ fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(events::routes())
         .merge(history::routes())
+        .merge(workflows::routes())
+        .merge(steps::routes())
+        .merge(patterns::routes())
         .merge(status::routes())
         .merge(openapi::routes())
 }

@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod readiness;
 pub mod subscription;
 pub mod tail;
+pub mod timers;
 
 pub use config::Config;
