@@ -130,7 +130,10 @@ mod tests {
     use crate::domain::Epoch;
 
     fn place(sequence: u64) -> Position {
-        Position { epoch: Epoch::from_random(0), sequence }
+        Position {
+            epoch: Epoch::from_random(0),
+            sequence,
+        }
     }
 
     fn record() -> Record<'static> {
@@ -165,13 +168,25 @@ mod tests {
     #[test]
     fn a_message_frame_has_no_event_line() {
         let named = frame(Format::Named, &record());
-        assert_eq!(frame(Format::Message, &record()), named.replace("event: server_connected\n", ""));
+        assert_eq!(
+            frame(Format::Message, &record()),
+            named.replace("event: server_connected\n", "")
+        );
     }
 
     #[test]
     fn a_cloud_event_has_what_its_specification_requires() {
-        let text = frame(Format::CloudEvents, &Record { workflow: Some("w1"), ..record() });
-        let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        let text = frame(
+            Format::CloudEvents,
+            &Record {
+                workflow: Some("w1"),
+                ..record()
+            },
+        );
+        let data = text
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap();
         let event: serde_json::Value = serde_json::from_str(data).unwrap();
         assert_eq!(
             event,
@@ -182,13 +197,25 @@ mod tests {
                 "data": {"reconnected": false},
             })
         );
-        let bare = frame(Format::CloudEvents, &Record { server: None, ..record() });
+        let bare = frame(
+            Format::CloudEvents,
+            &Record {
+                server: None,
+                ..record()
+            },
+        );
         assert!(bare.contains(r#""source":"/","#), "{bare}");
     }
 
     #[test]
     fn no_line_end_of_the_data_reaches_the_frame() {
-        let text = frame(Format::Named, &Record { data: "{\"a\":\r\n1}", ..record() });
+        let text = frame(
+            Format::Named,
+            &Record {
+                data: "{\"a\":\r\n1}",
+                ..record()
+            },
+        );
         assert!(!text.contains('\r'));
         assert_eq!(text.matches('\n').count(), 4, "{text:?}");
         assert!(text.contains("{\"a\":  1}"));

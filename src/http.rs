@@ -105,7 +105,7 @@ fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {
         Some(near) => format!("there is nothing at {path}; did you mean {near}?"),
         None => format!("there is nothing at {path}; /openapi.json lists what there is"),
     };
-    Problem::not_found("no-such-route", detail)
+    Problem::not_found("not-found", detail)
 }
 
 /// Which methods there are stands in the `Allow` header, which the router adds.

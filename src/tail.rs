@@ -50,8 +50,17 @@ impl Tail {
     /// An empty window that stands at the log's head and will hold about `limit` bytes.
     #[must_use]
     pub fn new(head: u64, limit: usize) -> Self {
-        let window = Window { pages: VecDeque::new(), bytes: 0, floor: head + 1 };
-        Self { window: RwLock::new(window), head: AtomicU64::new(head), limit, watchers: RwLock::default() }
+        let window = Window {
+            pages: VecDeque::new(),
+            bytes: 0,
+            floor: head + 1,
+        };
+        Self {
+            window: RwLock::new(window),
+            head: AtomicU64::new(head),
+            limit,
+            watchers: RwLock::default(),
+        }
     }
 
     /// Adds durable events that follow the head, encoded once, and wakes whoever waits for them.
@@ -78,7 +87,12 @@ impl Tail {
         let mut dropped = Vec::new();
         let mut window = self.window.write();
         for page in pages {
-            if page.first() != head + 1 && window.pages.back().is_none_or(|last| last.last() + 1 != page.first()) {
+            if page.first() != head + 1
+                && window
+                    .pages
+                    .back()
+                    .is_none_or(|last| last.last() + 1 != page.first())
+            {
                 // Not what follows: what is before the hole can't be reached from here.
                 dropped.extend(window.pages.drain(..));
                 window.bytes = 0;
@@ -88,7 +102,9 @@ impl Tail {
             window.pages.push_back(page);
         }
         while window.bytes > self.limit {
-            let Some(oldest) = window.pages.pop_front() else { break };
+            let Some(oldest) = window.pages.pop_front() else {
+                break;
+            };
             window.bytes -= oldest.weight();
             window.floor = oldest.last() + 1;
             dropped.push(oldest);
@@ -144,7 +160,10 @@ impl Wake {
     /// Wakes through this waker. The loop counts as awake until it says [`Self::doze`].
     #[must_use]
     pub fn new(waker: mio::Waker) -> Self {
-        Self { waker, awake: AtomicBool::new(true) }
+        Self {
+            waker,
+            awake: AtomicBool::new(true),
+        }
     }
 
     /// Wakes the loop, unless it is awake and will look anyway before it sleeps.
@@ -190,8 +209,13 @@ mod tests {
 
     fn sequences(tail: &Tail, after: u64, budget: usize) -> Option<Vec<u64>> {
         let mut pages = Vec::new();
-        tail.pages(after, budget, &mut pages)
-            .then(|| pages.iter().flat_map(|page| page.first()..=page.last()).filter(|n| *n > after).collect())
+        tail.pages(after, budget, &mut pages).then(|| {
+            pages
+                .iter()
+                .flat_map(|page| page.first()..=page.last())
+                .filter(|n| *n > after)
+                .collect()
+        })
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! writer decides a batch on a clone and drops it if the commit fails, and a reader takes one consistent cut
 //! of everything without holding anybody up.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     command::{Command, Decision, Emit, Reaction, Rejection, Reply},
-    event::{Event, EventData, IntegrationStatusChanged, NewEvent},
+    event::{Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
     pattern::Patterns,
-    server::Servers,
+    server::{Server, Servers},
     status::Integration,
-    workflow::Workflows,
+    workflow::{SavedWorkflows, Workflows},
 };
 
 /// What the operator set that decisions depend on.
@@ -122,15 +124,28 @@ impl State {
     /// # Errors
     /// Where it doesn't serialize: a mistake in its types.
     pub fn save(&self) -> Result<Vec<u8>, serde_json::Error> {
-        todo!()
+        serde_json::to_vec(&SavedState {
+            sequence: self.sequence,
+            announced: self.integration.announced,
+            servers: self.servers.save(),
+            workflows: self.workflows.save(),
+            patterns: self.patterns.save(),
+        })
     }
 
     /// The state that [`Self::save`] made these bytes of.
     ///
     /// # Errors
     /// Where the bytes are of another version, or damaged.
-    pub fn restore(_bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        todo!()
+    pub fn restore(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let saved: SavedState<Server> = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            sequence: saved.sequence,
+            servers: Servers::restore(saved.servers),
+            workflows: Workflows::restore(saved.workflows),
+            patterns: Patterns::restore(saved.patterns),
+            integration: Integration { announced: saved.announced },
+        })
     }
 
     fn emit(&self, emit: &Emit) -> Decision {
@@ -186,4 +201,14 @@ impl State {
             }
         }
     }
+}
+
+/// What a snapshot holds. Indices and counts follow from it and are made anew.
+#[derive(Serialize, Deserialize)]
+struct SavedState<S> {
+    sequence: u64,
+    announced: Health,
+    servers: Vec<S>,
+    workflows: SavedWorkflows,
+    patterns: Vec<Pattern>,
 }

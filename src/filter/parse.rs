@@ -53,7 +53,8 @@ impl Selection {
             selection.servers.push(id);
         }
         for id in values(pairs, "workflowId") {
-            let id = WorkflowId::parse(id).map_err(|e| QueryError(format!("workflowId {id:?} {e}")))?;
+            let id =
+                WorkflowId::parse(id).map_err(|e| QueryError(format!("workflowId {id:?} {e}")))?;
             selection.workflows.push(id);
         }
         for tag in all(pairs, "tag") {
@@ -83,7 +84,11 @@ impl Start {
         }
         for count in all(pairs, "replay") {
             let count = count.parse().ok().filter(|n| (1..=MAX_REPLAY).contains(n));
-            let count = count.ok_or_else(|| QueryError(format!("replay must be a whole number from 1 to {MAX_REPLAY}")))?;
+            let count = count.ok_or_else(|| {
+                QueryError(format!(
+                    "replay must be a whole number from 1 to {MAX_REPLAY}"
+                ))
+            })?;
             given("replay", Self::Last(count));
         }
         for flag in all(pairs, "snapshot") {
@@ -99,9 +104,9 @@ impl Start {
             [(first, _), (second, _), ..] if first == second => {
                 Err(QueryError(format!("{first} is given more than once")))
             }
-            [(first, _), (second, _), ..] => {
-                Err(QueryError(format!("{first} and {second} contradict each other: name one place to start at")))
-            }
+            [(first, _), (second, _), ..] => Err(QueryError(format!(
+                "{first} and {second} contradict each other: name one place to start at"
+            ))),
         }
     }
 }
@@ -111,7 +116,10 @@ impl Start {
 /// # Errors
 /// [`QueryError`] that names the first unknown one and the nearest known one.
 pub fn only(pairs: &Pairs, known: &[&str]) -> Result<(), QueryError> {
-    match pairs.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+    match pairs
+        .iter()
+        .find(|(name, _)| !known.contains(&name.as_str()))
+    {
         None => Ok(()),
         Some((name, _)) => Err(QueryError(match nearest(name, known.iter().copied()) {
             Some(near) => format!("unknown parameter {name:?}; did you mean {near:?}?"),
@@ -126,12 +134,18 @@ pub fn only(pairs: &Pairs, known: &[&str]) -> Result<(), QueryError> {
 /// [`QueryError`] where it is none of them.
 pub fn parse_time(name: &str, text: &str, now: i64) -> Result<i64, QueryError> {
     let malformed = || {
-        QueryError(format!("{name} {text:?} must be epoch milliseconds, an RFC 3339 time or an age such as 15m, 2h, 7d"))
+        QueryError(format!(
+            "{name} {text:?} must be epoch milliseconds, an RFC 3339 time or an age such as 15m, 2h, 7d"
+        ))
     };
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         return text.parse().map_err(|_| malformed());
     }
-    if let Some((count, unit)) = text.len().checked_sub(1).and_then(|at| text.split_at_checked(at)) {
+    if let Some((count, unit)) = text
+        .len()
+        .checked_sub(1)
+        .and_then(|at| text.split_at_checked(at))
+    {
         let unit_ms = match unit {
             "s" => Some(1_000),
             "m" => Some(60_000),
@@ -139,14 +153,21 @@ pub fn parse_time(name: &str, text: &str, now: i64) -> Result<i64, QueryError> {
             "d" => Some(86_400_000),
             _ => None,
         };
-        let count = if count.bytes().all(|b| b.is_ascii_digit()) { count.parse::<i64>().ok() } else { None };
+        let count = if count.bytes().all(|b| b.is_ascii_digit()) {
+            count.parse::<i64>().ok()
+        } else {
+            None
+        };
         if let (Some(unit_ms), Some(count)) = (unit_ms, count) {
             let age = count.checked_mul(unit_ms).ok_or_else(malformed)?;
             return Ok(now.saturating_sub(age));
         }
     }
     // A plus sign of an offset that wasn't percent-encoded arrives as a space.
-    text.replacen(' ', "+", 1).parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| malformed())
+    text.replacen(' ', "+", 1)
+        .parse::<Timestamp>()
+        .map(Timestamp::as_millisecond)
+        .map_err(|_| malformed())
 }
 
 /// The last value of a parameter that isn't empty.
@@ -157,26 +178,39 @@ pub fn last<'a>(pairs: &'a Pairs, name: &'a str) -> Option<&'a str> {
 
 /// All values of a parameter, repeated, empty ones left out.
 fn all<'a>(pairs: &'a Pairs, name: &'a str) -> impl Iterator<Item = &'a str> {
-    pairs.iter().filter(move |(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    pairs
+        .iter()
+        .filter(move |(key, value)| key == name && !value.is_empty())
+        .map(|(_, value)| value.as_str())
 }
 
 /// All values of a parameter, repeated or comma separated, empty ones left out.
 fn values<'a>(pairs: &'a Pairs, name: &'a str) -> impl Iterator<Item = &'a str> {
-    all(pairs, name).flat_map(|value| value.split(',')).filter(|value| !value.is_empty())
+    all(pairs, name)
+        .flat_map(|value| value.split(','))
+        .filter(|value| !value.is_empty())
 }
 
 fn without(pairs: &Pairs, name: &str) -> Vec<(String, String)> {
-    pairs.iter().filter(|(key, _)| key != name).cloned().collect()
+    pairs
+        .iter()
+        .filter(|(key, _)| key != name)
+        .cloned()
+        .collect()
 }
 
 /// `None` for a lone `*`.
 fn parse_type(text: &str) -> Result<Option<TypePattern>, QueryError> {
     if let Some(prefix) = text.strip_suffix('*') {
-        let clean = prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'));
+        let clean = prefix
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'));
         return match (prefix.is_empty(), clean) {
             (true, _) => Ok(None),
             (false, true) => Ok(Some(TypePattern::Prefix(prefix.to_owned()))),
-            (false, false) => Err(QueryError(format!("type {text:?}: no type can begin with {prefix:?}"))),
+            (false, false) => Err(QueryError(format!(
+                "type {text:?}: no type can begin with {prefix:?}"
+            ))),
         };
     }
     let core = EventType::CORE.iter().map(|(name, _)| *name);
@@ -198,7 +232,12 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         return None;
     }
     known
-        .map(|known| (strsim::jaro_winkler(&name.to_ascii_lowercase(), &known.to_ascii_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::jaro_winkler(&name.to_ascii_lowercase(), &known.to_ascii_lowercase()),
+                known,
+            )
+        })
         .filter(|(likeness, _)| *likeness >= 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known)
@@ -243,7 +282,10 @@ mod tests {
 
     #[test]
     fn tags_keep_their_commas_and_must_be_pairs() {
-        assert_eq!(select("tag=team:a,b&tag=env:prod").unwrap().tags, ["env:prod", "team:a,b"]);
+        assert_eq!(
+            select("tag=team:a,b&tag=env:prod").unwrap().tags,
+            ["env:prod", "team:a,b"]
+        );
         for bad in ["tag=env", "tag=:prod", "tag=a:b\nc:d"] {
             assert!(select(bad).is_err(), "{bad:?}");
         }
@@ -274,20 +316,40 @@ mod tests {
     fn unknown_parameters_are_refused_with_the_nearest() {
         let known = ["type", "serverId", "since"];
         assert_eq!(only(&pairs("type=a&since=1"), &known), Ok(()));
-        assert!(only(&pairs("serverid=a"), &known).unwrap_err().0.contains("\"serverId\""));
-        assert!(only(&pairs("zzz=a"), &known).unwrap_err().0.contains("known are"));
+        assert!(
+            only(&pairs("serverid=a"), &known)
+                .unwrap_err()
+                .0
+                .contains("\"serverId\"")
+        );
+        assert!(
+            only(&pairs("zzz=a"), &known)
+                .unwrap_err()
+                .0
+                .contains("known are")
+        );
     }
 
     #[test]
     fn one_place_to_start_at() {
         assert_eq!(start(""), Ok(Start::Live));
-        assert_eq!(start("snapshot=false&lastEventId=x y"), Ok(Start::After("x y".to_owned())));
+        assert_eq!(
+            start("snapshot=false&lastEventId=x y"),
+            Ok(Start::After("x y".to_owned()))
+        );
         assert_eq!(start("last_event_id=x"), Ok(Start::After("x".to_owned())));
         assert_eq!(start("replay=5"), Ok(Start::Last(5)));
         assert_eq!(start("snapshot=true"), Ok(Start::Snapshot));
-        for bad in ["replay=0", "replay=100001", "replay=x", "snapshot=1", "since=1&replay=1", "since=1&since=2",
-            "lastEventId=a&last_event_id=b", "snapshot=true&lastEventId=a"]
-        {
+        for bad in [
+            "replay=0",
+            "replay=100001",
+            "replay=x",
+            "snapshot=1",
+            "since=1&replay=1",
+            "since=1&since=2",
+            "lastEventId=a&last_event_id=b",
+            "snapshot=true&lastEventId=a",
+        ] {
             assert!(start(bad).is_err(), "{bad}");
         }
     }
@@ -309,7 +371,17 @@ mod tests {
         for (text, time) in table {
             assert_eq!(parse_time("since", text, now), Ok(time), "{text}");
         }
-        for bad in ["", "m", "-5m", "1.5h", "yesterday", "2025-11-22", "99999999999999999999", "9999999999999999d", "5é"] {
+        for bad in [
+            "",
+            "m",
+            "-5m",
+            "1.5h",
+            "yesterday",
+            "2025-11-22",
+            "99999999999999999999",
+            "9999999999999999d",
+            "5é",
+        ] {
             let read = parse_time("since", bad, now);
             assert!(read.is_err(), "{bad:?} {read:?}");
         }

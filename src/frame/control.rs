@@ -76,7 +76,13 @@ impl GapReason {
 
 /// Appends a `stream_gap`: what lies after `after` and before `next` is missing. `id` is the place just
 /// before `next`.
-pub fn write_gap(out: &mut Vec<u8>, reason: GapReason, after: Position, id: Position, next: Position) {
+pub fn write_gap(
+    out: &mut Vec<u8>,
+    reason: GapReason,
+    after: Position,
+    id: Position,
+    next: Position,
+) {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Gap {
@@ -85,11 +91,23 @@ pub fn write_gap(out: &mut Vec<u8>, reason: GapReason, after: Position, id: Posi
         next_id: Position,
     }
     begin(out, Some(id), "stream_gap");
-    end(out, &Gap { reason: reason.as_str(), after_id: after, next_id: next });
+    end(
+        out,
+        &Gap {
+            reason: reason.as_str(),
+            after_id: after,
+            next_id: next,
+        },
+    );
 }
 
 /// Appends `stream_closing`, the last frame; `id` where the client has a valid one.
-pub fn write_closing(out: &mut Vec<u8>, id: Option<Position>, retry: Duration, reason: &'static str) {
+pub fn write_closing(
+    out: &mut Vec<u8>,
+    id: Option<Position>,
+    retry: Duration,
+    reason: &'static str,
+) {
     #[derive(Serialize)]
     struct Closing {
         reason: &'static str,
@@ -128,7 +146,10 @@ mod tests {
     use crate::domain::Epoch;
 
     fn at(sequence: u64) -> Position {
-        Position { epoch: Epoch::from_random(0), sequence }
+        Position {
+            epoch: Epoch::from_random(0),
+            sequence,
+        }
     }
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -164,6 +185,9 @@ mod tests {
             text(|out| write_closing(out, None, Duration::from_millis(7), "busy")),
             "event: stream_closing\nretry: 7\ndata: {\"reason\":\"busy\"}\n\n"
         );
-        assert_eq!(text(|out| write_snapshot(out, None, "{}")), "event: snapshot\ndata: {}\n\n");
+        assert_eq!(
+            text(|out| write_snapshot(out, None, "{}")),
+            "event: snapshot\ndata: {}\n\n"
+        );
     }
 }

@@ -18,11 +18,11 @@ use super::{
 use crate::{
     domain::{
         Command, EventType, FieldError, Json, Rejection, ServerId, WorkflowId,
-        command::{ChangeHealth, Emit},
-        event::{Health, HealthSource},
+        command::Emit,
         health::Heartbeat,
         server::from_event::ServerRequest,
     },
+    health::Beat,
     hub::{Answer, HubError},
 };
 
@@ -84,12 +84,51 @@ pub(super) fn present<'de, D: Deserializer<'de>>(
 async fn publish(Shared(app): Shared<App>, change: RawChange) -> Result<Answer, Problem> {
     require_events(&app)?;
     let Body { asked, is_batch } = read(&change)?;
-    let commands = carry(&app, asked);
-    let answer = match commands {
-        Ok(commands) => app.hub.execute_all(commands, change.key).await,
-        Err(rejection) => Err(rejection.into()),
-    };
-    answer.map_err(|error| if is_batch { error } else { unbatched(error) }.into())
+    let (mut commands, mut beats) = (Vec::with_capacity(asked.len()), Vec::new());
+    for (index, asked) in asked.into_iter().enumerate() {
+        commands.push(match asked {
+            Asked::Command(command) => with_lease(&app, command),
+            Asked::Heartbeat(server, heartbeat) => {
+                let command = app.leases.preview(&server, &heartbeat);
+                beats.push((server, heartbeat));
+                command.map_err(|cause| {
+                    let rejection = Rejection::InBatch { index, cause: Box::new(cause) };
+                    refused(rejection.into(), is_batch)
+                })?
+            }
+        });
+    }
+    let answer = app.hub.execute_all(commands, change.key).await;
+    let answer = answer.map_err(|error| refused(error, is_batch))?;
+    if !answer.replayed {
+        for (server, heartbeat) in beats {
+            renew(&app, &server, &heartbeat).await;
+        }
+    }
+    Ok(answer)
+}
+
+/// Adds what only the leases know: when the server that goes or is replaced was last heard of.
+fn with_lease(app: &App, mut command: Command) -> Command {
+    match &mut command {
+        Command::Register(register) => {
+            register.last_seen_at = app.leases.last_seen_at(&register.id);
+        }
+        Command::Deregister(leave) => leave.last_seen_at = app.leases.last_seen_at(&leave.server),
+        _ => {}
+    }
+    command
+}
+
+/// Takes a heartbeat in whose consequence is committed. Should another heartbeat have come between, what it
+/// leads to follows by itself; should that fail, the next one leads to it again.
+async fn renew(app: &App, server: &ServerId, heartbeat: &Heartbeat) {
+    if let Ok(Beat { change: Some(change), .. }) = app.leases.heartbeat(server, heartbeat) {
+        let followed = app.hub.execute(Command::ChangeHealth(*change), None).await;
+        if let Err(error) = followed {
+            tracing::debug!(server.id = %server, "a change of health waits for the next heartbeat: {error}");
+        }
+    }
 }
 
 /// The same as `POST /events`
@@ -117,11 +156,11 @@ pub(super) fn require_events(app: &App) -> Result<(), Problem> {
     ))
 }
 
-/// What one item did wrong is the body's fault, not an item's.
-fn unbatched(error: HubError) -> HubError {
+/// The problem of a refused body. What the only item did wrong is the body's fault, not an item's.
+fn refused(error: HubError, is_batch: bool) -> Problem {
     match error {
-        HubError::Rejected(Rejection::InBatch { cause, .. }) => HubError::Rejected(*cause),
-        other => other,
+        HubError::Rejected(Rejection::InBatch { cause, .. }) if !is_batch => (*cause).into(),
+        other => other.into(),
     }
 }
 
@@ -138,43 +177,6 @@ enum Asked {
     Command(Command),
     /// A heartbeat, which only the leases can tell the consequence of.
     Heartbeat(ServerId, Heartbeat),
-}
-
-/// Turns what is asked into commands, once all of it has been read without a mistake.
-fn carry(app: &App, asked: Vec<Asked>) -> Result<Vec<Command>, Rejection> {
-    asked
-        .into_iter()
-        .enumerate()
-        .map(|(index, asked)| match asked {
-            Asked::Command(command) => Ok(command),
-            Asked::Heartbeat(server, heartbeat) => match app.leases.beat(&server, heartbeat) {
-                Ok(Some(change)) => Ok(Command::ChangeHealth(change)),
-                Ok(None) => Ok(no_change(server)),
-                Err(cause) => Err(Rejection::InBatch {
-                    index,
-                    cause: Box::new(cause),
-                }),
-            },
-        })
-        .collect()
-}
-
-/// A command that changes nothing, for it means no connection there ever was: it keeps the place of a
-/// heartbeat without consequence, whose id in the answer is `null`.
-fn no_change(server: ServerId) -> Command {
-    Command::ChangeHealth(ChangeHealth {
-        server,
-        connection: 0,
-        health: Health::Healthy,
-        lease_health: Health::Healthy,
-        reported_health: Health::Healthy,
-        reason: String::new(),
-        source: HealthSource::Itself,
-        missed_heartbeats: 0,
-        last_seen_at: 0,
-        detail: None,
-        occurred_at: None,
-    })
 }
 
 fn read(change: &RawChange) -> Result<Body, Problem> {
@@ -341,10 +343,7 @@ fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
             wrong("data", error.to_string());
             None
         }
-        None => {
-            wrong("data", "is required: any JSON".to_owned());
-            None
-        }
+        None => Some(Json::empty_object()),
     };
     let (Some(kind), Some(data), true) = (kind, data, errors.is_empty()) else {
         return Err(errors);

@@ -48,7 +48,8 @@ impl Page {
     /// Encodes events of one epoch until their frames exceed `budget` bytes; the first always goes in.
     /// Returns how many were taken. `records` must not be empty.
     pub(super) fn encode(epoch: Epoch, records: &[Record<'_>], budget: usize) -> (Self, usize) {
-        let mut bytes = Vec::with_capacity(records.iter().map(estimate).sum::<usize>().min(budget * 2));
+        let mut bytes =
+            Vec::with_capacity(records.iter().map(estimate).sum::<usize>().min(budget * 2));
         let mut text = String::with_capacity(records.len().min(1024) * 32);
         let mut facts = Vec::with_capacity(records.len().min(1024));
         let mut ends = Vec::with_capacity(records.len().min(1024));
@@ -56,7 +57,15 @@ impl Page {
             if bytes.len() >= budget {
                 break;
             }
-            write_event(&mut bytes, Format::Named, Position { epoch, sequence: record.sequence }, record);
+            write_event(
+                &mut bytes,
+                Format::Named,
+                Position {
+                    epoch,
+                    sequence: record.sequence,
+                },
+                record,
+            );
             let mut part = |part: &str| {
                 text.push_str(part);
                 small(text.len())
@@ -79,7 +88,10 @@ impl Page {
             first: records.first().map_or(0, |record| record.sequence),
             facts: facts.into(),
             text: text.into(),
-            named: Frames { bytes: bytes.into(), ends: ends.into() },
+            named: Frames {
+                bytes: bytes.into(),
+                ends: ends.into(),
+            },
             message: OnceLock::new(),
             cloud_events: OnceLock::new(),
         };
@@ -107,15 +119,26 @@ impl Page {
     /// Bytes that it takes up, without forms made on demand.
     #[must_use]
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.named.bytes.len() + self.text.len() + self.facts.len() * (size_of::<Facts>() + 4)
+        size_of::<Self>()
+            + self.named.bytes.len()
+            + self.text.len()
+            + self.facts.len() * (size_of::<Facts>() + 4)
     }
 
     /// What filters ask about the event at `index`: all of it but `data` and `private`, which are empty.
     #[must_use]
     pub fn facts(&self, index: usize) -> Record<'_> {
         let facts = self.facts[index];
-        let start = if index == 0 { 0 } else { self.facts[index - 1].tags };
-        let part = |from: u32, to: u32| self.text.get(from as usize..to as usize).unwrap_or_default();
+        let start = if index == 0 {
+            0
+        } else {
+            self.facts[index - 1].tags
+        };
+        let part = |from: u32, to: u32| {
+            self.text
+                .get(from as usize..to as usize)
+                .unwrap_or_default()
+        };
         fn some(part: &str) -> Option<&str> {
             (!part.is_empty()).then_some(part)
         }
@@ -146,14 +169,24 @@ impl Page {
         let ends = (0..self.count())
             .map(|index| {
                 let facts = self.facts[index];
-                let data = &self.named.bytes[facts.data as usize..(facts.data + facts.data_len) as usize];
-                let record = Record { data: std::str::from_utf8(data).unwrap_or("null"), ..self.facts(index) };
-                let position = Position { epoch: self.epoch, sequence: record.sequence };
+                let data =
+                    &self.named.bytes[facts.data as usize..(facts.data + facts.data_len) as usize];
+                let record = Record {
+                    data: std::str::from_utf8(data).unwrap_or("null"),
+                    ..self.facts(index)
+                };
+                let position = Position {
+                    epoch: self.epoch,
+                    sequence: record.sequence,
+                };
                 write_event(&mut bytes, format, position, &record);
                 small(bytes.len())
             })
             .collect();
-        Frames { bytes: bytes.into(), ends }
+        Frames {
+            bytes: bytes.into(),
+            ends,
+        }
     }
 }
 
@@ -190,7 +223,18 @@ mod tests {
             data: r#"{"n":1}"#,
             private: "",
         };
-        [first, Record { sequence: 8, server: None, workflow: None, tags: "", kind: "custom_x", data: "[]", ..first }]
+        [
+            first,
+            Record {
+                sequence: 8,
+                server: None,
+                workflow: None,
+                tags: "",
+                kind: "custom_x",
+                data: "[]",
+                ..first
+            },
+        ]
     }
 
     #[test]
@@ -198,7 +242,13 @@ mod tests {
         let (page, taken) = Page::encode(Epoch::from_random(1), &records(), 1 << 20);
         assert_eq!((taken, page.first(), page.last()), (2, 7, 8));
         for (index, record) in records().iter().enumerate() {
-            assert_eq!(page.facts(index), Record { data: "", ..*record });
+            assert_eq!(
+                page.facts(index),
+                Record {
+                    data: "",
+                    ..*record
+                }
+            );
         }
     }
 
@@ -209,7 +259,15 @@ mod tests {
         for format in [Format::Named, Format::Message, Format::CloudEvents] {
             for (index, record) in records().iter().enumerate() {
                 let mut frame = Vec::new();
-                write_event(&mut frame, format, Position { epoch, sequence: record.sequence }, record);
+                write_event(
+                    &mut frame,
+                    format,
+                    Position {
+                        epoch,
+                        sequence: record.sequence,
+                    },
+                    record,
+                );
                 assert_eq!(page.frames(format).get(index), frame, "{format:?}");
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestHub, EventStream};
+use crate::support::{EventStream, TestHub};
 
 #[tokio::test]
 async fn an_id_that_never_was_ours_is_told_and_the_stream_goes_on_from_the_oldest() {
@@ -22,10 +22,14 @@ async fn an_id_that_never_was_ours_is_told_and_the_stream_goes_on_from_the_oldes
         let data = opened.json();
         assert_eq!(data["reason"], reason, "{id}");
         assert_eq!(data["oldestId"], first);
-        assert!(opened.id().ends_with("-0"), "the place before the oldest: {opened:?}");
+        assert!(
+            opened.id().ends_with("-0"),
+            "the place before the oldest: {opened:?}"
+        );
         assert_eq!(events.next_event().await.id(), first, "{id}");
     }
-    let mut bytes = EventStream::open(hub.address, "/events", &[("Last-Event-ID", "\u{e9}\u{e9}")]).await;
+    let mut bytes =
+        EventStream::open(hub.address, "/events", &[("Last-Event-ID", "\u{e9}\u{e9}")]).await;
     assert_eq!(bytes.opened("gap").await.json()["reason"], "malformed");
 }
 
@@ -54,13 +58,25 @@ async fn a_rolled_back_log_is_recognised_by_an_id_from_after_the_copy() {
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
     let original = directory.path().to_owned();
-    let hub = TestHub::start_with(|c| { *c = config.clone(); c.data_dir = Some(original); }).await;
+    let hub = TestHub::start_with(|c| {
+        *c = config.clone();
+        c.data_dir = Some(original);
+    })
+    .await;
     let lost = hub.client.emit("a.lost", json!({})).await;
     hub.stop().await;
     let back = copy.path().to_owned();
-    let hub = TestHub::start_with(|c| { *c = config.clone(); c.data_dir = Some(back); }).await;
+    let hub = TestHub::start_with(|c| {
+        *c = config.clone();
+        c.data_dir = Some(back);
+    })
+    .await;
     let other = hub.client.emit("a.other", json!({})).await;
-    assert_eq!(lost.rsplit_once('-').unwrap().1, other.rsplit_once('-').unwrap().1, "the sequence is used again");
+    assert_eq!(
+        lost.rsplit_once('-').unwrap().1,
+        other.rsplit_once('-').unwrap().1,
+        "the sequence is used again"
+    );
     let mut events = hub.resume("", &lost).await;
     assert_eq!(events.opened("gap").await.json()["reason"], "unknown_log");
     let mut events = hub.resume("", &kept).await;
@@ -72,20 +88,33 @@ async fn a_rolled_back_log_is_recognised_by_an_id_from_after_the_copy() {
 async fn a_damaged_event_is_told_by_its_place_and_never_served() {
     let hub = TestHub::start().await;
     let before = hub.client.emit("a.b", json!({"text": "before"})).await;
-    let damaged = hub.client.emit("a.b", json!({"text": "DAMAGE-ME-HERE"})).await;
+    let damaged = hub
+        .client
+        .emit("a.b", json!({"text": "DAMAGE-ME-HERE"}))
+        .await;
     let after = hub.client.emit("a.b", json!({"text": "after"})).await;
     let (directory, config) = hub.stop().await;
     let directory = directory.unwrap();
-    assert!(flip(directory.path(), b"DAMAGE-ME-HERE") > 0, "the event is found in the files");
+    assert!(
+        flip(directory.path(), b"DAMAGE-ME-HERE") > 0,
+        "the event is found in the files"
+    );
 
     let path = directory.path().to_owned();
-    let hub = TestHub::start_with(|c| { *c = config; c.data_dir = Some(path); }).await;
+    let hub = TestHub::start_with(|c| {
+        *c = config;
+        c.data_dir = Some(path);
+    })
+    .await;
     let mut events = hub.subscribe("lastEventId=earliest").await;
     events.opened("replay").await;
     assert_eq!(events.next().await.id(), before);
     let gap = events.next().await;
     assert!(gap.is("stream_gap"), "{gap:?}");
-    assert_eq!(gap.json(), json!({"reason": "corrupt", "afterId": before, "nextId": after}));
+    assert_eq!(
+        gap.json(),
+        json!({"reason": "corrupt", "afterId": before, "nextId": after})
+    );
     assert_eq!(gap.id(), damaged, "the place just before nextId");
     assert_eq!(events.next().await.id(), after);
 
@@ -96,7 +125,10 @@ async fn a_damaged_event_is_told_by_its_place_and_never_served() {
     assert!(reply.status.is_server_error(), "{reply:?}");
     assert!(reply.text.contains("corrupt"), "{reply:?}");
     let metrics = hub.client.get("/metrics").await.text;
-    assert!(!metrics.contains("timeback_log_corrupt_total 0"), "it is counted");
+    assert!(
+        !metrics.contains("timeback_log_corrupt_total 0"),
+        "it is counted"
+    );
 }
 
 /// Flips one bit in each place where the files hold `wanted`; how many there were.
@@ -105,8 +137,12 @@ fn flip(directory: &std::path::Path, wanted: &[u8]) -> usize {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let mut bytes = std::fs::read(&path).unwrap();
-        let places: Vec<usize> =
-            bytes.windows(wanted.len()).enumerate().filter(|(_, w)| *w == wanted).map(|(at, _)| at).collect();
+        let places: Vec<usize> = bytes
+            .windows(wanted.len())
+            .enumerate()
+            .filter(|(_, w)| *w == wanted)
+            .map(|(at, _)| at)
+            .collect();
         for at in &places {
             bytes[*at] ^= 1;
         }

@@ -6,8 +6,13 @@ use serde_json::{Value, json};
 use crate::support::{Client, Reply, TestHub};
 
 async fn keyed(client: &Client, path: &str, key: &str, body: &Value) -> Reply {
-    let headers = [("content-type", "application/json"), ("idempotency-key", key)];
-    client.send(Method::POST, path, &headers, body.to_string()).await
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", key),
+    ];
+    client
+        .send(Method::POST, path, &headers, body.to_string())
+        .await
 }
 
 #[tokio::test]
@@ -15,9 +20,18 @@ async fn a_repeat_gets_the_first_answer_and_appends_nothing() {
     let hub = TestHub::start().await;
     let calls = [
         ("/events", json!({"type": "a.b", "data": {"n": 1}})),
-        ("/servers", json!({"id": "alpha", "name": "Alpha", "transport": "http"})),
-        ("/workflows", json!({"id": "wf", "name": "w", "steps": ["one"]})),
-        ("/workflows/wf/steps/one", json!({"status": "running", "serverId": "alpha"})),
+        (
+            "/servers",
+            json!({"id": "alpha", "name": "Alpha", "transport": "http"}),
+        ),
+        (
+            "/workflows",
+            json!({"id": "wf", "name": "w", "steps": ["one"]}),
+        ),
+        (
+            "/workflows/wf/steps/one",
+            json!({"status": "running", "serverId": "alpha"}),
+        ),
         ("/workflows/wf/complete", json!({})),
     ];
     let mut first = Vec::new();
@@ -31,7 +45,11 @@ async fn a_repeat_gets_the_first_answer_and_appends_nothing() {
     let hub = {
         for ((path, body), first) in calls.iter().zip(&first) {
             let again = keyed(&hub.client, path, "key-1", body).await;
-            assert_eq!((again.status, &again.text), (first.status, &first.text), "{path}");
+            assert_eq!(
+                (again.status, &again.text),
+                (first.status, &first.text),
+                "{path}"
+            );
             assert_eq!(again.header("last-event-id"), first.header("last-event-id"));
             assert_eq!(again.header("idempotency-replayed"), Some("true"));
         }
@@ -39,7 +57,11 @@ async fn a_repeat_gets_the_first_answer_and_appends_nothing() {
     };
     for ((path, body), first) in calls.iter().zip(&first) {
         let again = keyed(&hub.client, path, "key-1", body).await;
-        assert_eq!((again.status, &again.text), (first.status, &first.text), "{path} after a restart");
+        assert_eq!(
+            (again.status, &again.text),
+            (first.status, &first.text),
+            "{path} after a restart"
+        );
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
     }
     assert_eq!(hub.client.get("/status").await.json()["lastEventId"], head);
@@ -48,10 +70,28 @@ async fn a_repeat_gets_the_first_answer_and_appends_nothing() {
 #[tokio::test]
 async fn another_body_under_the_same_key_is_refused_and_another_path_is_another_call() {
     let hub = TestHub::start().await;
-    keyed(&hub.client, "/events", "k", &json!({"type": "a.b", "data": {"n": 1}})).await;
-    let other = keyed(&hub.client, "/events", "k", &json!({"type": "a.b", "data": {"n": 2}})).await;
+    keyed(
+        &hub.client,
+        "/events",
+        "k",
+        &json!({"type": "a.b", "data": {"n": 1}}),
+    )
+    .await;
+    let other = keyed(
+        &hub.client,
+        "/events",
+        "k",
+        &json!({"type": "a.b", "data": {"n": 2}}),
+    )
+    .await;
     other.problem(422, "idempotency-key-reused");
-    let elsewhere = keyed(&hub.client, "/events/broadcast", "k", &json!({"type": "a.b", "data": {"n": 1}})).await;
+    let elsewhere = keyed(
+        &hub.client,
+        "/events/broadcast",
+        "k",
+        &json!({"type": "a.b", "data": {"n": 1}}),
+    )
+    .await;
     assert_eq!(elsewhere.status, 202);
     assert_eq!(elsewhere.header("idempotency-replayed"), None);
 }
@@ -69,15 +109,42 @@ async fn twins_in_flight_append_once() {
         answers.push(twin.await.unwrap());
     }
     assert!(answers.iter().all(|reply| reply.text == answers[0].text));
-    assert_eq!(answers.iter().filter(|reply| reply.header("idempotency-replayed").is_none()).count(), 1);
-    assert_eq!(hub.client.get("/events/history").await.json()["events"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        answers
+            .iter()
+            .filter(|reply| reply.header("idempotency-replayed").is_none())
+            .count(),
+        1
+    );
+    assert_eq!(
+        hub.client.get("/events/history").await.json()["events"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn what_appended_nothing_is_tried_again() {
     let hub = TestHub::start().await;
     let body = json!({"status": "running", "serverId": "alpha"});
-    assert_eq!(keyed(&hub.client, "/workflows/wf/steps/one", "k", &body).await.status, 404);
-    hub.client.post("/workflows", &json!({"id": "wf", "name": "w", "steps": ["one"]})).await;
-    assert_eq!(keyed(&hub.client, "/workflows/wf/steps/one", "k", &body).await.status, 200);
+    assert_eq!(
+        keyed(&hub.client, "/workflows/wf/steps/one", "k", &body)
+            .await
+            .status,
+        404
+    );
+    hub.client
+        .post(
+            "/workflows",
+            &json!({"id": "wf", "name": "w", "steps": ["one"]}),
+        )
+        .await;
+    assert_eq!(
+        keyed(&hub.client, "/workflows/wf/steps/one", "k", &body)
+            .await
+            .status,
+        200
+    );
 }

@@ -16,7 +16,11 @@ async fn the_head_and_the_first_frame_leave_at_once() {
         "cache-control: no-cache, no-transform",
         "x-accel-buffering: no",
     ] {
-        assert!(events.head.lines().any(|header| header == line), "{line}: {}", events.head);
+        assert!(
+            events.head.lines().any(|header| header == line),
+            "{line}: {}",
+            events.head
+        );
     }
     let opened = events.next().await;
     assert!(opened.is("stream_opened"));
@@ -26,7 +30,10 @@ async fn the_head_and_the_first_frame_leave_at_once() {
     assert_eq!(data["keepAliveMs"], 15000);
     assert_eq!(data["headId"], opened.id());
     assert_eq!(data["oldestId"], opened.id());
-    assert!(data.get("reason").is_none() && data.get("requestedId").is_none(), "{data}");
+    assert!(
+        data.get("reason").is_none() && data.get("requestedId").is_none(),
+        "{data}"
+    );
 }
 
 #[tokio::test]
@@ -84,7 +91,12 @@ async fn formats_differ_in_events_and_never_in_control_frames() {
     assert_eq!(event["type"], "server_connected");
     assert_eq!(event["data"], named.json()["data"]);
     assert!(event["source"].is_string());
-    assert!(event["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{event}");
+    assert!(
+        event["time"]
+            .as_str()
+            .is_some_and(|time| time.ends_with('Z')),
+        "{event}"
+    );
 }
 
 #[tokio::test]
@@ -103,7 +115,11 @@ async fn too_many_clients_are_refused_politely() {
     assert_eq!(second.next_or_end().await, None);
 
     let mut third = hub.subscribe("").await;
-    assert_eq!(third.next().await.id, None, "no id where the client had none");
+    assert_eq!(
+        third.next().await.id,
+        None,
+        "no id where the client had none"
+    );
 
     drop(first);
     loop {
@@ -152,7 +168,10 @@ async fn what_will_not_pass_is_an_error_status() {
     ] {
         let reply = hub.client.get(&format!("/events?{query}")).await;
         let problem = reply.problem(400, "invalid-query");
-        assert!(problem["detail"].as_str().unwrap().contains(names), "{query}: {problem}");
+        assert!(
+            problem["detail"].as_str().unwrap().contains(names),
+            "{query}: {problem}"
+        );
     }
     let stream = EventStream::open(hub.address, "/events?lastEventId=%00%ff", &[]).await;
     assert_eq!(stream.status, 200, "an event id is never a 400");
@@ -172,7 +191,12 @@ async fn a_stream_works_over_a_connection_that_was_used_before() {
         answer.push(byte[0]);
         if answer.ends_with(b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&answer).to_lowercase();
-            let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+            let length = head
+                .lines()
+                .find_map(|l| l.strip_prefix("content-length: "))
+                .unwrap()
+                .parse()
+                .unwrap();
             let mut body = vec![0; length];
             socket.read_exact(&mut body).await.unwrap();
             break;
@@ -183,5 +207,10 @@ async fn a_stream_works_over_a_connection_that_was_used_before() {
     let id = hub.client.emit("a.b", json!({})).await;
     assert_eq!(events.next_event().await.id(), id);
     hub.drain();
-    assert!(events.next_named("stream_closing").await.is("stream_closing"));
+    assert!(
+        events
+            .next_named("stream_closing")
+            .await
+            .is("stream_closing")
+    );
 }

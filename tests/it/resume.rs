@@ -7,10 +7,19 @@ use crate::support::TestHub;
 async fn emit_many(hub: &TestHub, kind: &str, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for chunk in (0..count).collect::<Vec<_>>().chunks(500) {
-        let items: Vec<_> = chunk.iter().map(|n| json!({"type": kind, "data": {"n": n}})).collect();
+        let items: Vec<_> = chunk
+            .iter()
+            .map(|n| json!({"type": kind, "data": {"n": n}}))
+            .collect();
         let reply = hub.client.post("/events", &json!(items)).await;
         assert_eq!(reply.status, 202, "{}", reply.text);
-        ids.extend(reply.json()["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+        ids.extend(
+            reply.json()["ids"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap().to_owned()),
+        );
     }
     ids
 }
@@ -55,7 +64,13 @@ async fn the_id_of_an_empty_log_is_a_place_too() {
 async fn the_header_overrides_the_query() {
     let hub = TestHub::start().await;
     let ids = emit_many(&hub, "a.b", 5).await;
-    for query in ["lastEventId=earliest", "since=1h", "replay=5", "snapshot=true", ""] {
+    for query in [
+        "lastEventId=earliest",
+        "since=1h",
+        "replay=5",
+        "snapshot=true",
+        "",
+    ] {
         let mut events = hub.resume(query, &ids[2]).await;
         assert_eq!(events.opened("resumed").await.id(), ids[2], "{query}");
         assert_eq!(events.next().await.id(), ids[3], "{query}");
@@ -99,9 +114,17 @@ async fn replay_starts_with_the_last_that_match() {
 async fn since_takes_ages_epoch_milliseconds_and_rfc_3339() {
     let hub = TestHub::start().await;
     let ids = emit_many(&hub, "a.b", 3).await;
-    let at = hub.client.get(&format!("/events/{}", ids[0])).await.json()["timestamp"].as_i64().unwrap();
+    let at = hub.client.get(&format!("/events/{}", ids[0])).await.json()["timestamp"]
+        .as_i64()
+        .unwrap();
     let rfc = jiff_text(at);
-    for since in ["15m".to_owned(), "2h".to_owned(), "7d".to_owned(), at.to_string(), rfc] {
+    for since in [
+        "15m".to_owned(),
+        "2h".to_owned(),
+        "7d".to_owned(),
+        at.to_string(),
+        rfc,
+    ] {
         let mut events = hub.subscribe(&format!("since={since}")).await;
         events.opened("replay").await;
         assert_eq!(events.next_event().await.id(), ids[0], "{since}");
@@ -109,7 +132,11 @@ async fn since_takes_ages_epoch_milliseconds_and_rfc_3339() {
     let mut events = hub.subscribe(&format!("since={}", at + 3_600_000)).await;
     events.opened("replay").await;
     let live = hub.client.emit("a.b", json!({})).await;
-    assert_eq!(events.next_event().await.id(), live, "from the head on, where nothing is that young");
+    assert_eq!(
+        events.next_event().await.id(),
+        live,
+        "from the head on, where nothing is that young"
+    );
 }
 
 fn jiff_text(ms: i64) -> String {
@@ -159,8 +186,11 @@ async fn any_pattern_of_drops_under_load_gives_every_event_once_and_in_order() {
     let publisher = hub.client.clone();
     let load = tokio::spawn(async move {
         for n in 0..150 {
-            let items: Vec<_> =
-                (0..20).map(|k| json!({"type": if k % 2 == 0 {"load.a"} else {"load.b"}, "data": {"n": n}})).collect();
+            let items: Vec<_> = (0..20)
+                .map(
+                    |k| json!({"type": if k % 2 == 0 {"load.a"} else {"load.b"}, "data": {"n": n}}),
+                )
+                .collect();
             publisher.post("/events", &json!(items)).await;
         }
         publisher.emit("load.a", json!({"last": true})).await

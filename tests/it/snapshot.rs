@@ -30,7 +30,12 @@ async fn join(events: &mut EventStream) -> (Value, String) {
 async fn the_state_comes_second_and_the_stream_goes_on_from_it() {
     let hub = TestHub::start().await;
     hub.client.register("alpha").await;
-    hub.client.post("/workflows", &json!({"id": "wf", "name": "w", "steps": ["one"]})).await;
+    hub.client
+        .post(
+            "/workflows",
+            &json!({"id": "wf", "name": "w", "steps": ["one"]}),
+        )
+        .await;
     let mut events = hub.subscribe("snapshot=true").await;
     let opened = events.opened("live").await;
     assert_eq!(opened.id, None, "the snapshot brings its own");
@@ -50,7 +55,12 @@ async fn it_is_narrowed_by_server_workflow_and_tag_but_not_by_type() {
         let body = json!({"id": id, "name": id, "transport": "http", "tags": {"env": env}, "heartbeatIntervalMs": 300_000});
         hub.client.post("/servers", &body).await;
     }
-    hub.client.post("/workflows", &json!({"id": "wf", "name": "w", "steps": ["one"]})).await;
+    hub.client
+        .post(
+            "/workflows",
+            &json!({"id": "wf", "name": "w", "steps": ["one"]}),
+        )
+        .await;
     for (query, servers, workflows) in [
         ("type=server_connected", vec!["alpha", "beta"], 1),
         ("serverId=beta", vec!["beta"], 0),
@@ -60,9 +70,18 @@ async fn it_is_narrowed_by_server_workflow_and_tag_but_not_by_type() {
         let mut events = hub.subscribe(&format!("snapshot=true&{query}")).await;
         events.opened("live").await;
         let (snapshot, _) = join(&mut events).await;
-        let ids: Vec<_> = snapshot["servers"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
+        let ids: Vec<_> = snapshot["servers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["id"].as_str().unwrap())
+            .collect();
         assert_eq!(ids, servers, "{query}");
-        assert_eq!(snapshot["workflows"].as_array().unwrap().len(), workflows, "{query}");
+        assert_eq!(
+            snapshot["workflows"].as_array().unwrap().len(),
+            workflows,
+            "{query}"
+        );
     }
 }
 
@@ -79,8 +98,12 @@ async fn snapshot_and_changes_join_without_hole_or_double_under_load() {
         let mut events = hub.subscribe("snapshot=true").await;
         events.opened("live").await;
         let (snapshot, _) = join(&mut events).await;
-        let mut known: BTreeSet<String> =
-            snapshot["servers"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap().to_owned()).collect();
+        let mut known: BTreeSet<String> = snapshot["servers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["id"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(known.len(), snapshot["servers"].as_array().unwrap().len());
         let mut expected = snapshot["sequence"].as_u64().unwrap();
         for _ in 0..10 {
@@ -90,7 +113,10 @@ async fn snapshot_and_changes_join_without_hole_or_double_under_load() {
             let event = events.next_event().await.json();
             expected += 1;
             assert_eq!(event["sequence"], expected);
-            assert!(known.insert(event["serverId"].as_str().unwrap().to_owned()), "not twice");
+            assert!(
+                known.insert(event["serverId"].as_str().unwrap().to_owned()),
+                "not twice"
+            );
         }
     }
     load.await.unwrap();
@@ -128,5 +154,9 @@ async fn where_the_place_is_gone_a_new_snapshot_comes() {
     assert_eq!(events.next_event().await.id(), next);
     let mut back = hub.resume("snapshot=true", &id).await;
     back.opened("resumed").await;
-    assert_eq!(back.next_event().await.id(), next, "no snapshot where the place is there");
+    assert_eq!(
+        back.next_event().await.id(),
+        next,
+        "no snapshot where the place is there"
+    );
 }

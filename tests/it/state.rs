@@ -9,10 +9,18 @@ async fn status_tells_the_whole_and_its_aliases_agree() {
     let hub = TestHub::start().await;
     let reply = hub
         .client
-        .post("/servers", &json!({"id": "alpha", "name": "a", "transport": "http", "heartbeatIntervalMs": 300_000,
-            "capabilities": {"tools": ["x", "y"], "resources": ["r"]}}))
+        .post(
+            "/servers",
+            &json!({"id": "alpha", "name": "a", "transport": "http", "heartbeatIntervalMs": 300_000,
+            "capabilities": {"tools": ["x", "y"], "resources": ["r"]}}),
+        )
         .await;
-    hub.client.post("/workflows", &json!({"id": "wf", "name": "w", "steps": ["one"]})).await;
+    hub.client
+        .post(
+            "/workflows",
+            &json!({"id": "wf", "name": "w", "steps": ["one"]}),
+        )
+        .await;
     let _events = hub.subscribe("").await.opened("live").await;
     let status = hub.client.get("/status").await.json();
     for (name, value) in [
@@ -25,11 +33,18 @@ async fn status_tells_the_whole_and_its_aliases_agree() {
         ("activeWorkflows", json!(1)),
         ("completedWorkflows", json!(0)),
         ("failedWorkflows", json!(0)),
-        ("enabledPatterns", json!(["event_driven", "sse_integration"])),
+        (
+            "enabledPatterns",
+            json!(["event_driven", "sse_integration"]),
+        ),
     ] {
         assert_eq!(status[name], value, "{name}: {status}");
     }
-    assert!(status["uptimeMs"].is_u64() && status["lastEventId"].is_string() && status["sseClients"].is_u64());
+    assert!(
+        status["uptimeMs"].is_u64()
+            && status["lastEventId"].is_string()
+            && status["sseClients"].is_u64()
+    );
     assert!(status.get("selfSuspect").is_none());
     assert!(reply.header("last-event-id").is_some());
     let alias = hub.client.get("/events/stats").await.json();
@@ -40,7 +55,12 @@ async fn status_tells_the_whole_and_its_aliases_agree() {
 async fn the_snapshot_is_one_cut_that_a_stream_goes_on_from() {
     let hub = TestHub::start().await;
     hub.client.register("alpha").await;
-    hub.client.post("/workflows", &json!({"id": "wf", "name": "w", "steps": ["one"]})).await;
+    hub.client
+        .post(
+            "/workflows",
+            &json!({"id": "wf", "name": "w", "steps": ["one"]}),
+        )
+        .await;
     let snapshot = hub.client.get("/snapshot").await.json();
     assert_eq!(snapshot["servers"][0]["id"], "alpha");
     assert_eq!(snapshot["workflows"][0]["id"], "wf");
@@ -64,15 +84,31 @@ async fn alive_ready_and_measured() {
     hub.client.emit("a.b", json!({})).await;
     let _ = hub.subscribe("").await.opened("live").await;
     let metrics = hub.client.get("/metrics").await;
-    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
-    for line in ["timeback_events_appended_total{type=\"custom\"} 1", "timeback_streams_opened_total{verdict=\"live\"} 1",
-        "timeback_commits_total 1", "timeback_log_head_sequence 1"]
-    {
-        assert!(metrics.text.lines().any(|found| found == line), "{line}\n{}", metrics.text);
+    assert!(
+        metrics
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/plain")
+    );
+    for line in [
+        "timeback_events_appended_total{type=\"custom\"} 1",
+        "timeback_streams_opened_total{verdict=\"live\"} 1",
+        "timeback_commits_total 1",
+        "timeback_log_head_sequence 1",
+    ] {
+        assert!(
+            metrics.text.lines().any(|found| found == line),
+            "{line}\n{}",
+            metrics.text
+        );
     }
     hub.drain();
     loop {
-        match hub.client.try_send(http::Method::GET, "/readyz", &[], "").await {
+        match hub
+            .client
+            .try_send(http::Method::GET, "/readyz", &[], "")
+            .await
+        {
             Ok(reply) if reply.status == 200 => tokio::task::yield_now().await,
             Ok(reply) => {
                 assert_eq!(reply.status, 503);

@@ -32,11 +32,19 @@ impl HubProcess {
             .spawn()
             .expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it says that it serves");
+        let first = tokio::time::timeout(PATIENCE, lines.next_line())
+            .await
+            .expect("it says that it serves");
         let first = first.expect("its output is text").expect("it serves");
-        let address = first.strip_prefix("listening on http://").expect("the contract's first line");
+        let address = first
+            .strip_prefix("listening on http://")
+            .expect("the contract's first line");
         let address = address.parse().expect("an address");
-        Self { address, client: Client::new(address), child }
+        Self {
+            address,
+            client: Client::new(address),
+            child,
+        }
     }
 
     /// The process id.
@@ -51,6 +59,9 @@ impl HubProcess {
 
     /// Waits until it ends by itself.
     pub async fn wait(mut self) -> std::process::ExitStatus {
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("its status")
+        tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it ends")
+            .expect("its status")
     }
 }

@@ -47,14 +47,25 @@ impl TestHub {
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let serve = timeback_events::serve(config.clone(), listener, shutdown.clone());
-        let serving = tokio::spawn(async move { serve.await.expect("it serves and stops in order") });
-        Self { address, client: Client::new(address), directory, config, shutdown, serving }
+        let serving =
+            tokio::spawn(async move { serve.await.expect("it serves and stops in order") });
+        Self {
+            address,
+            client: Client::new(address),
+            directory,
+            config,
+            shutdown,
+            serving,
+        }
     }
 
     /// Stops in order, as SIGTERM does, and keeps the directory.
     pub async fn stop(self) -> (Option<TempDir>, Config) {
         self.shutdown.cancel();
-        tokio::time::timeout(super::PATIENCE, self.serving).await.expect("it stops").expect("it stops in order");
+        tokio::time::timeout(super::PATIENCE, self.serving)
+            .await
+            .expect("it stops")
+            .expect("it stops in order");
         (self.directory, self.config)
     }
 
@@ -87,6 +98,11 @@ impl TestHub {
 
     /// Opens `/events?query` as a browser that comes back.
     pub async fn resume(&self, query: &str, last_event_id: &str) -> EventStream {
-        EventStream::open(self.address, &format!("/events?{query}"), &[("Last-Event-ID", last_event_id)]).await
+        EventStream::open(
+            self.address,
+            &format!("/events?{query}"),
+            &[("Last-Event-ID", last_event_id)],
+        )
+        .await
     }
 }

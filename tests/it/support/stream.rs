@@ -49,7 +49,15 @@ impl Frame {
 
     /// Whether it is one of the hub's control frames.
     pub fn is_control(&self) -> bool {
-        ["stream_opened", "snapshot", "bookmark", "stream_gap", "stream_closing"].iter().any(|name| self.is(name))
+        [
+            "stream_opened",
+            "snapshot",
+            "bookmark",
+            "stream_gap",
+            "stream_closing",
+        ]
+        .iter()
+        .any(|name| self.is(name))
     }
 }
 
@@ -63,12 +71,16 @@ impl EventStream {
     /// The same over a connection that is there already.
     pub async fn open_on(mut socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Self {
         let host = socket.peer_addr().expect("an address");
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n");
+        let mut request =
+            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        socket.write_all(request.as_bytes()).await.expect("the request is sent");
+        socket
+            .write_all(request.as_bytes())
+            .await
+            .expect("the request is sent");
         let mut stream = Self {
             socket,
             raw: Vec::new(),
@@ -82,11 +94,22 @@ impl EventStream {
             if let Some(at) = find(&stream.raw, b"\r\n\r\n") {
                 break at;
             }
-            assert!(stream.fill().await, "the answer's head comes: {:?}", String::from_utf8_lossy(&stream.raw));
+            assert!(
+                stream.fill().await,
+                "the answer's head comes: {:?}",
+                String::from_utf8_lossy(&stream.raw)
+            );
         };
-        stream.head = String::from_utf8(stream.raw[..end].to_vec()).expect("a head of text").to_lowercase();
+        stream.head = String::from_utf8(stream.raw[..end].to_vec())
+            .expect("a head of text")
+            .to_lowercase();
         stream.raw.drain(..end + 4);
-        stream.status = stream.head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+        stream.status = stream
+            .head
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .expect("a status");
         stream
     }
 
@@ -139,7 +162,9 @@ impl EventStream {
 
     async fn fill(&mut self) -> bool {
         let mut buffer = [0; 16 * 1024];
-        let read = timeout(PATIENCE, self.socket.read(&mut buffer)).await.expect("something comes in time");
+        let read = timeout(PATIENCE, self.socket.read(&mut buffer))
+            .await
+            .expect("something comes in time");
         match read {
             Ok(n) if n > 0 => {
                 self.raw.extend_from_slice(&buffer[..n]);
@@ -162,14 +187,20 @@ impl EventStream {
             }
             if let Some(line) = find(&self.raw, b"\r\n") {
                 let size = std::str::from_utf8(&self.raw[..line]).expect("a chunk's size");
-                let size = usize::from_str_radix(size.split(';').next().unwrap_or(size), 16).expect("a chunk's size");
+                let size = usize::from_str_radix(size.split(';').next().unwrap_or(size), 16)
+                    .expect("a chunk's size");
                 if size == 0 {
                     self.ended = true;
                     return false;
                 }
                 if self.raw.len() >= line + 2 + size + 2 {
-                    self.body.extend_from_slice(&self.raw[line + 2..line + 2 + size]);
-                    assert_eq!(&self.raw[line + 2 + size..line + 4 + size], b"\r\n", "a chunk's end");
+                    self.body
+                        .extend_from_slice(&self.raw[line + 2..line + 2 + size]);
+                    assert_eq!(
+                        &self.raw[line + 2 + size..line + 4 + size],
+                        b"\r\n",
+                        "a chunk's end"
+                    );
                     self.raw.drain(..line + 4 + size);
                     return true;
                 }
@@ -182,11 +213,19 @@ impl EventStream {
 
     fn take_block(&mut self) -> Option<Frame> {
         let end = find(&self.body, b"\n\n")?;
-        let block = String::from_utf8(self.body.drain(..end + 2).collect()).expect("the stream is UTF-8");
-        let mut frame = Frame { id: None, event: None, data: None, retry: None };
+        let block =
+            String::from_utf8(self.body.drain(..end + 2).collect()).expect("the stream is UTF-8");
+        let mut frame = Frame {
+            id: None,
+            event: None,
+            data: None,
+            retry: None,
+        };
         for line in block.lines().filter(|line| !line.is_empty()) {
             assert!(!line.contains('\r'), "{line:?}");
-            let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("a field: {line:?}"));
+            let (field, value) = line
+                .split_once(": ")
+                .unwrap_or_else(|| panic!("a field: {line:?}"));
             match field {
                 "id" => frame.id = Some(value.to_owned()),
                 "event" => frame.event = Some(value.to_owned()),
@@ -206,5 +245,7 @@ impl EventStream {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }
