@@ -6,11 +6,13 @@ mod cloudevents;
 mod events;
 pub mod extract;
 mod guard;
+mod heartbeats;
 mod history;
 mod layer;
 pub mod openapi;
 mod patterns;
 pub mod problem;
+mod servers;
 mod shapes;
 pub mod snapshot;
 pub mod status;
@@ -82,6 +84,8 @@ fn table() -> OpenApiRouter<App> {
         .merge(workflows::routes())
         .merge(steps::routes())
         .merge(patterns::routes())
+        .merge(servers::routes())
+        .merge(heartbeats::routes())
         .merge(status::routes())
         .merge(openapi::routes())
 }

@@ -102,7 +102,7 @@ impl Observer for Timers {
 }
 
 /// Tells the hub of every time-out as it comes due, until it is stopped.
-pub async fn run(timers: Arc<Timers>, hub: Hub, stop: CancellationToken) {
+pub async fn watch(timers: Arc<Timers>, hub: Hub, stop: CancellationToken) {
     let mut asked: JoinSet<(Deadline, Result<(), HubError>)> = JoinSet::new();
     loop {
         let now = timers.clock.mono_ms();

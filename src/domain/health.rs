@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::event::{Health, HealthSource};
 
-pub use evidence::{Evidence, words};
+pub use evidence::{Evidence, name, words};
 pub use heartbeat::Heartbeat;
 
 /// What the operator set that health depends on.
@@ -99,6 +99,16 @@ impl Lease {
         }
     }
 
+    /// The same lease, whose verdict a report had brought about: what the server gave as its reasons.
+    #[must_use]
+    pub fn with_report(self, detail: Option<&str>) -> Self {
+        Self {
+            report_detail: detail.map(Arc::from),
+            cause: HealthSource::Itself,
+            ..self
+        }
+    }
+
     /// A heartbeat came, with what the server says of itself, if anything.
     ///
     /// It zeroes the count of misses. The lease heals, straight to healthy, by `recover_after` heartbeats
@@ -159,6 +169,9 @@ impl Lease {
 
     /// Time passed. Counts what was missed until now.
     pub fn elapse(&mut self, now: u64, rules: &Rules) {
+        // A stall that is forgiven sets the lease's time back; what was heard meanwhile was heard now.
+        self.last_seen = self.last_seen.min(now);
+        self.good_at = self.good_at.min(now);
         let twice = 2 * u128::from(now.saturating_sub(self.last_seen));
         let interval = u128::from(self.interval_ms);
         // k is missed where now - last_seen >= (k + ½) intervals.

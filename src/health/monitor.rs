@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Leases, Now, change_health, suspicion::Turn, timers::Due};
 use crate::{
@@ -211,7 +211,8 @@ pub async fn watch(leases: Arc<Leases>, hub: Hub, stop: CancellationToken) {
                 Some(answered) = asked.join_next() => {
                     let Ok((ask, outcome)) = answered else { continue };
                     if let Err(cause) = &outcome {
-                        warn!(server.id = %ask.server, "health of {} has to wait: {cause}", ask.server);
+                        // The hub itself tells of its trouble, once.
+                        debug!(server.id = %ask.server, "health of {} has to wait: {cause}", ask.server);
                     }
                     leases.settle(&ask, outcome.is_ok(), &hub.state());
                 }
