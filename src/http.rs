@@ -10,11 +10,14 @@ mod heartbeats;
 mod history;
 mod layer;
 pub mod openapi;
+mod patterns;
 pub mod problem;
 mod servers;
 mod shapes;
 pub mod snapshot;
 pub mod status;
+mod steps;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -78,6 +81,9 @@ fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(events::routes())
         .merge(history::routes())
+        .merge(workflows::routes())
+        .merge(steps::routes())
+        .merge(patterns::routes())
         .merge(servers::routes())
         .merge(heartbeats::routes())
         .merge(status::routes())
