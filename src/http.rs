@@ -13,6 +13,8 @@ pub mod problem;
 mod shapes;
 pub mod snapshot;
 pub mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
