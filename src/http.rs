@@ -17,6 +17,8 @@ mod shapes;
 pub mod snapshot;
 pub mod status;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod workflows;
 
 use std::sync::Arc;
