@@ -200,7 +200,8 @@ impl Writer {
         if self.is_seal_due() { self.seal() } else { Ok(()) }
     }
 
-    fn insert_block(&mut self) -> rusqlite::Result<()> {
+    /// Stores the block that was packed.
+    pub(super) fn insert_block(&mut self) -> rusqlite::Result<()> {
         let (span, body) = self.packer.finish();
         self.connection
             .prepare_cached("INSERT INTO blocks VALUES (?1, ?2, ?3, ?4)")?
