@@ -24,7 +24,8 @@ pub trait LogWriter: Send {
     ///
     /// # Errors
     /// [`AppendError`]; nothing was appended then.
-    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> Result<(), AppendError>;
+    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered])
+    -> Result<(), AppendError>;
 
     /// The answer that was given to an idempotency key within its time, or `None`.
     ///
@@ -127,7 +128,11 @@ impl LogInfo {
         if !epochs.contains(place, self.head) {
             return Located::UnknownLog;
         }
-        if place.sequence + 1 < self.floor { Located::Expired } else { Located::Kept(place.sequence) }
+        if place.sequence + 1 < self.floor {
+            Located::Expired
+        } else {
+            Located::Kept(place.sequence)
+        }
     }
 }
 

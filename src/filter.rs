@@ -2,6 +2,8 @@
 //!
 //! Filters of different names are joined by AND, values of one by OR; repeated tags by AND.
 
+pub mod parse;
+
 use std::sync::Arc;
 
 use crate::domain::{Record, ServerId, WorkflowId};
@@ -42,18 +44,32 @@ impl Selection {
     /// Whether it wants everything.
     #[must_use]
     pub fn is_all(&self) -> bool {
-        self.types.is_empty() && self.servers.is_empty() && self.workflows.is_empty() && self.tags.is_empty()
+        self.types.is_empty()
+            && self.servers.is_empty()
+            && self.workflows.is_empty()
+            && self.tags.is_empty()
     }
 
     /// Whether it wants this event.
     #[must_use]
     pub fn matches(&self, record: &Record<'_>) -> bool {
-        (self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(record.kind)))
+        (self.types.is_empty()
+            || self
+                .types
+                .iter()
+                .any(|pattern| pattern.matches(record.kind)))
             && (self.servers.is_empty()
-                || record.server.is_some_and(|id| self.servers.iter().any(|wanted| wanted.as_str() == id)))
+                || record
+                    .server
+                    .is_some_and(|id| self.servers.iter().any(|wanted| wanted.as_str() == id)))
             && (self.workflows.is_empty()
-                || record.workflow.is_some_and(|id| self.workflows.iter().any(|wanted| wanted.as_str() == id)))
-            && self.tags.iter().all(|wanted| record.tags().any(|tag| tag == wanted))
+                || record
+                    .workflow
+                    .is_some_and(|id| self.workflows.iter().any(|wanted| wanted.as_str() == id)))
+            && self
+                .tags
+                .iter()
+                .all(|wanted| record.tags().any(|tag| tag == wanted))
     }
 
     /// Sorts and dedups, so that equal wishes are equal values.
@@ -96,7 +112,11 @@ impl Filter {
     /// Whether it wants this event.
     #[must_use]
     pub fn matches(&self, record: &Record<'_>) -> bool {
-        self.query.matches(record) && self.grant.as_ref().is_none_or(|grant| grant.matches(record))
+        self.query.matches(record)
+            && self
+                .grant
+                .as_ref()
+                .is_none_or(|grant| grant.matches(record))
     }
 
     /// The conditions, each of which must hold.

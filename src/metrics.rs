@@ -1,7 +1,8 @@
 //! Every metric's name, in one place. Each server has its own registry: two live in one test process.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The hub's metrics.
@@ -63,31 +64,76 @@ impl Metrics {
     /// Where a name is doubled or malformed: a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let make = Maker { registry: &registry };
+        let make = Maker {
+            registry: &registry,
+        };
         Ok(Self {
-            appended: make.counters("events_appended_total", "Events appended to the log", &["type"])?,
+            appended: make.counters(
+                "events_appended_total",
+                "Events appended to the log",
+                &["type"],
+            )?,
             commits: make.counter("commits_total", "Commits to the log")?,
-            commit_events: make.histogram("commit_events", "Events per commit", POWERS_OF_TWO.to_vec())?,
-            commit_seconds: make.histogram("commit_seconds", "Seconds from decision to durable", LATENCIES.to_vec())?,
-            commit_failures: make.counters("commit_failures_total", "Commits that failed", &["reason"])?,
+            commit_events: make.histogram(
+                "commit_events",
+                "Events per commit",
+                POWERS_OF_TWO.to_vec(),
+            )?,
+            commit_seconds: make.histogram(
+                "commit_seconds",
+                "Seconds from decision to durable",
+                LATENCIES.to_vec(),
+            )?,
+            commit_failures: make.counters(
+                "commit_failures_total",
+                "Commits that failed",
+                &["reason"],
+            )?,
             deliveries: make.counter("deliveries_total", "Event frames handed to sockets")?,
             streams: make.gauge("streams", "Open streams")?,
-            streams_opened: make.counters("streams_opened_total", "Streams accepted, by verdict", &["verdict"])?,
-            streams_ended: make.counters("streams_ended_total", "Streams ended or refused, by reason", &["reason"])?,
-            stream_gaps: make.counters("stream_gaps_total", "Gaps told in mid-stream", &["reason"])?,
-            stream_lag: make.gauge("stream_lag_events", "Events that the slowest open stream is behind the head")?,
+            streams_opened: make.counters(
+                "streams_opened_total",
+                "Streams accepted, by verdict",
+                &["verdict"],
+            )?,
+            streams_ended: make.counters(
+                "streams_ended_total",
+                "Streams ended or refused, by reason",
+                &["reason"],
+            )?,
+            stream_gaps: make.counters(
+                "stream_gaps_total",
+                "Gaps told in mid-stream",
+                &["reason"],
+            )?,
+            stream_lag: make.gauge(
+                "stream_lag_events",
+                "Events that the slowest open stream is behind the head",
+            )?,
             log_bytes: make.gauge("log_bytes", "Bytes of the log on the disk")?,
             log_floor: make.gauge("log_floor_sequence", "Sequence of the oldest kept event")?,
             log_head: make.gauge("log_head_sequence", "Sequence of the newest event")?,
             pruned: make.counter("log_pruned_total", "Events dropped by retention")?,
             corrupt: make.counter("log_corrupt_total", "Damaged events met by reads")?,
             writable: make.gauge("log_writable", "1 where the log can be written")?,
-            servers: make.gauges("servers", "Connected servers by health, and lost ones", &["health"])?,
+            servers: make.gauges(
+                "servers",
+                "Connected servers by health, and lost ones",
+                &["health"],
+            )?,
             workflows_running: make.gauge("workflows_running", "Workflows that run")?,
             heartbeats: make.counter("heartbeats_total", "Heartbeats taken in")?,
             commands_waiting: make.gauge("commands_waiting", "Commands waiting for the writer")?,
-            requests: make.counters("http_requests_total", "HTTP requests", &["route", "method", "status"])?,
-            request_seconds: make.histograms("http_request_seconds", "Seconds to an answer's head", &["route"])?,
+            requests: make.counters(
+                "http_requests_total",
+                "HTTP requests",
+                &["route", "method", "status"],
+            )?,
+            request_seconds: make.histograms(
+                "http_request_seconds",
+                "Seconds to an answer's head",
+                &["route"],
+            )?,
             registry,
         })
     }
@@ -95,7 +141,9 @@ impl Metrics {
     /// All of them in Prometheus's text format, version 0.0.4.
     #[must_use]
     pub fn render(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
     }
 }
 
@@ -110,7 +158,12 @@ impl Maker<'_> {
         Ok(metric)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
         let metric = IntCounterVec::new(options(name, help), labels)?;
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
@@ -122,20 +175,39 @@ impl Maker<'_> {
         Ok(metric)
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
         let metric = IntGaugeVec::new(options(name, help), labels)?;
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Result<Histogram, prometheus::Error> {
-        let metric = Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets))?;
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: Vec<f64>,
+    ) -> Result<Histogram, prometheus::Error> {
+        let metric =
+            Histogram::with_opts(HistogramOpts::from(options(name, help)).buckets(buckets))?;
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
-        let metric = HistogramVec::new(HistogramOpts::from(options(name, help)).buckets(LATENCIES.to_vec()), labels)?;
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let metric = HistogramVec::new(
+            HistogramOpts::from(options(name, help)).buckets(LATENCIES.to_vec()),
+            labels,
+        )?;
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
@@ -146,5 +218,6 @@ fn options(name: &str, help: &str) -> Opts {
 }
 
 const POWERS_OF_TWO: [f64; 11] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512., 1024.];
-const LATENCIES: [f64; 14] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5];
+const LATENCIES: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5,
+];

@@ -82,6 +82,8 @@ pub struct Register {
     pub heartbeat_interval_ms: Option<u64>,
     /// Which run of it this is; `None` matches any.
     pub instance_id: Option<InstanceId>,
+    /// When the instance before it was last heard of, epoch ms, as the leases know: told where it is replaced.
+    pub last_seen_at: Option<i64>,
     /// The producer's own time.
     pub occurred_at: Option<i64>,
 }
@@ -266,7 +268,10 @@ impl Decision {
     /// Nothing changes.
     #[must_use]
     pub fn nothing(reply: Reply) -> Self {
-        Self { events: Vec::new(), reply }
+        Self {
+            events: Vec::new(),
+            reply,
+        }
     }
 }
 

@@ -98,7 +98,11 @@ impl EventType {
 /// Whether a name is one that producers may give their own events.
 #[must_use]
 pub fn is_custom(name: &str) -> bool {
-    let word = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let word = |s: &str| {
+        !s.is_empty()
+            && s.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
     if name.len() > MAX_TYPE_LEN {
         return false;
     }
@@ -125,7 +129,19 @@ pub enum Transport {
 }
 
 /// How well a server, or the whole integration, does. Ordered from good to bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// All is well.
@@ -545,6 +561,12 @@ pub struct Private {
     /// `workflow_started`: the definition as it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub definition: Option<Json>,
+    /// `workflow_started`: milliseconds until it fails with `timeout`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// `workflow_started`: how many failed steps it bears, under `continue-on-error`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<u32>,
     /// `workflow_step_*`: the instance that made the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
@@ -616,19 +638,33 @@ impl NewEvent {
     /// An event without a server.
     #[must_use]
     pub fn new(data: EventData) -> Self {
-        Self { server: None, tags: Arc::default(), data, occurred_at: None, private: Private::default() }
+        Self {
+            server: None,
+            tags: Arc::default(),
+            data,
+            occurred_at: None,
+            private: Private::default(),
+        }
     }
 
     /// An event of a server with these tags.
     #[must_use]
     pub fn of_server(server: ServerId, tags: Arc<Tags>, data: EventData) -> Self {
-        Self { server: Some(server), tags, ..Self::new(data) }
+        Self {
+            server: Some(server),
+            tags,
+            ..Self::new(data)
+        }
     }
 
     /// The tags in the form that [`Record`] has them.
     #[must_use]
     pub fn tag_lines(&self) -> String {
-        self.tags.iter().map(|(key, value)| format!("{key}:{value}")).collect::<Vec<_>>().join("\n")
+        self.tags
+            .iter()
+            .map(|(key, value)| format!("{key}:{value}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -647,10 +683,35 @@ impl EventData {
             Self::WorkflowStepFailed(_) => EventType::WorkflowStepFailed,
             Self::WorkflowCompleted(_) => EventType::WorkflowCompleted,
             Self::WorkflowFailed(_) => EventType::WorkflowFailed,
-            Self::IntegrationStatusChanged(_) | Self::IntegrationStated(_) => EventType::IntegrationStatusChanged,
+            Self::IntegrationStatusChanged(_) | Self::IntegrationStated(_) => {
+                EventType::IntegrationStatusChanged
+            }
             Self::PatternEnabled(_) => EventType::PatternEnabled,
             Self::PatternDisabled(_) => EventType::PatternDisabled,
             Self::Custom { kind, .. } => EventType::Custom(kind.clone()),
+        }
+    }
+
+    /// The type's name.
+    #[must_use]
+    pub fn kind_str(&self) -> &str {
+        match self {
+            Self::Custom { kind, .. } => kind,
+            Self::ServerConnected(_) => "server_connected",
+            Self::ServerUpdated(_) => "server_updated",
+            Self::ServerDisconnected(_) => "server_disconnected",
+            Self::ServerHealthChanged(_) => "server_health_changed",
+            Self::WorkflowStarted(_) => "workflow_started",
+            Self::WorkflowStepStarted(_) => "workflow_step_started",
+            Self::WorkflowStepCompleted(_) => "workflow_step_completed",
+            Self::WorkflowStepFailed(_) => "workflow_step_failed",
+            Self::WorkflowCompleted(_) => "workflow_completed",
+            Self::WorkflowFailed(_) => "workflow_failed",
+            Self::IntegrationStatusChanged(_) | Self::IntegrationStated(_) => {
+                "integration_status_changed"
+            }
+            Self::PatternEnabled(_) => "pattern_enabled",
+            Self::PatternDisabled(_) => "pattern_disabled",
         }
     }
 
@@ -709,7 +770,11 @@ impl Event {
     /// # Errors
     /// [`Unreadable`].
     pub fn from_record(record: &Record<'_>, position: Position) -> Result<Self, Unreadable> {
-        let unreadable = |cause: String| Unreadable { sequence: record.sequence, kind: record.kind.to_owned(), cause };
+        let unreadable = |cause: String| Unreadable {
+            sequence: record.sequence,
+            kind: record.kind.to_owned(),
+            cause,
+        };
         let server = record
             .server
             .map(|id| ServerId::parse(id).map_err(|e| unreadable(format!("serverId {e}"))))
@@ -725,8 +790,18 @@ impl Event {
             .filter_map(|tag| tag.split_once(':'))
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
-        let what = NewEvent { server, tags: Arc::new(tags), data, occurred_at: None, private };
-        Ok(Self { position, timestamp: record.timestamp, what })
+        let what = NewEvent {
+            server,
+            tags: Arc::new(tags),
+            data,
+            occurred_at: None,
+            private,
+        };
+        Ok(Self {
+            position,
+            timestamp: record.timestamp,
+            what,
+        })
     }
 }
 
@@ -744,8 +819,12 @@ fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_j
         Some(EventType::WorkflowStepFailed) => EventData::WorkflowStepFailed(from_str(text)?),
         Some(EventType::WorkflowCompleted) => EventData::WorkflowCompleted(from_str(text)?),
         Some(EventType::WorkflowFailed) => EventData::WorkflowFailed(from_str(text)?),
-        Some(EventType::IntegrationStatusChanged) if has_server => EventData::IntegrationStated(Json::trusted(text)),
-        Some(EventType::IntegrationStatusChanged) => EventData::IntegrationStatusChanged(from_str(text)?),
+        Some(EventType::IntegrationStatusChanged) if has_server => {
+            EventData::IntegrationStated(Json::trusted(text))
+        }
+        Some(EventType::IntegrationStatusChanged) => {
+            EventData::IntegrationStatusChanged(from_str(text)?)
+        }
         Some(EventType::PatternEnabled) => EventData::PatternEnabled(from_str(text)?),
         Some(EventType::PatternDisabled) => EventData::PatternDisabled(from_str(text)?),
         Some(EventType::Custom(kind)) => EventData::Custom {
@@ -774,7 +853,10 @@ mod tests {
         for good in ["grades.synced", "a.b.c", "a_1.2", "custom_x", "load.t0"] {
             assert!(is_custom(good), "{good}");
         }
-        for bad in ["", "grades", ".a", "a.", "a..b", "1a.b", "A.b", "a.B", "custom_", "custom_A", "a b.c", "_a.b", "a.b\n"] {
+        for bad in [
+            "", "grades", ".a", "a.", "a..b", "1a.b", "A.b", "a.B", "custom_", "custom_A", "a b.c",
+            "_a.b", "a.b\n",
+        ] {
             assert!(!is_custom(bad), "{bad:?}");
         }
         assert!(!is_custom(&format!("a.{}", "b".repeat(127))));

@@ -4,13 +4,15 @@
 //! writer decides a batch on a clone and drops it if the commit fails, and a reader takes one consistent cut
 //! of everything without holding anybody up.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     command::{Command, Decision, Emit, Reaction, Rejection, Reply},
-    event::{Event, EventData, IntegrationStatusChanged, NewEvent},
+    event::{Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
     pattern::Patterns,
-    server::Servers,
+    server::{Server, Servers},
     status::Integration,
-    workflow::Workflows,
+    workflow::{SavedWorkflows, Workflows},
 };
 
 /// What the operator set that decisions depend on.
@@ -63,18 +65,33 @@ impl State {
     ///
     /// # Errors
     /// [`Rejection`] where the command is refused.
-    pub fn decide(&self, command: &Command, policy: &Policy, now: i64) -> Result<Decision, Rejection> {
+    pub fn decide(
+        &self,
+        command: &Command,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Decision, Rejection> {
         match command {
             Command::Register(register) => self.servers.register(register, policy, now),
             Command::Deregister(deregister) => self.servers.deregister(deregister, now),
             Command::ChangeHealth(change) => self.servers.change_health(change),
-            Command::StartWorkflow(start) => self.workflows.start(start, policy, now),
-            Command::ReportStep(report) => self.workflows.report(report, &self.servers, now),
-            Command::EndWorkflow(end) => self.workflows.end(end, now),
-            Command::StepTimedOut { workflow, step, attempt } => {
-                Ok(self.workflows.step_timed_out(workflow, step, *attempt, now))
+            Command::StartWorkflow(start) => {
+                self.workflows.start(start, &self.servers, policy, now)
             }
-            Command::WorkflowTimedOut { workflow } => Ok(self.workflows.timed_out(workflow, now)),
+            Command::ReportStep(report) => {
+                self.workflows.report(report, &self.servers, policy, now)
+            }
+            Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, now),
+            Command::StepTimedOut {
+                workflow,
+                step,
+                attempt,
+            } => Ok(self
+                .workflows
+                .step_timed_out(workflow, step, *attempt, &self.servers, now)),
+            Command::WorkflowTimedOut { workflow } => {
+                Ok(self.workflows.timed_out(workflow, &self.servers, now))
+            }
             Command::SwitchPattern(switch) => self.patterns.switch(switch),
             Command::Emit(emit) => Ok(self.emit(emit)),
             Command::React(reaction) => Ok(self.react(reaction, policy, now)),
@@ -102,20 +119,67 @@ impl State {
         })
     }
 
+    /// The state as bytes, for [`Self::restore`].
+    ///
+    /// # Errors
+    /// Where it doesn't serialize: a mistake in its types.
+    pub fn save(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&SavedState {
+            sequence: self.sequence,
+            announced: self.integration.announced,
+            servers: self.servers.save(),
+            workflows: self.workflows.save(),
+            patterns: self.patterns.save(),
+        })
+    }
+
+    /// The state that [`Self::save`] made these bytes of.
+    ///
+    /// # Errors
+    /// Where the bytes are of another version, or damaged.
+    pub fn restore(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let saved: SavedState<Server> = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            sequence: saved.sequence,
+            servers: Servers::restore(saved.servers),
+            workflows: Workflows::restore(saved.workflows),
+            patterns: Patterns::restore(saved.patterns),
+            integration: Integration { announced: saved.announced },
+        })
+    }
+
     fn emit(&self, emit: &Emit) -> Decision {
         let data = if emit.kind.as_ref() == "integration_status_changed" {
             EventData::IntegrationStated(emit.data.clone())
         } else {
-            EventData::Custom { kind: emit.kind.clone(), data: emit.data.clone(), workflow: emit.workflow.clone() }
+            EventData::Custom {
+                kind: emit.kind.clone(),
+                data: emit.data.clone(),
+                workflow: emit.workflow.clone(),
+            }
         };
-        let tags = emit.server.as_ref().map(|id| self.servers.tags_of(id)).unwrap_or_default();
-        let event = NewEvent { server: emit.server.clone(), tags, occurred_at: emit.occurred_at, ..NewEvent::new(data) };
-        Decision { events: vec![event], reply: Reply::Appended }
+        let tags = emit
+            .server
+            .as_ref()
+            .map(|id| self.servers.tags_of(id))
+            .unwrap_or_default();
+        let event = NewEvent {
+            server: emit.server.clone(),
+            tags,
+            occurred_at: emit.occurred_at,
+            ..NewEvent::new(data)
+        };
+        Decision {
+            events: vec![event],
+            reply: Reply::Appended,
+        }
     }
 
     fn react(&self, reaction: &Reaction, policy: &Policy, now: i64) -> Decision {
         match reaction {
-            Reaction::ReleaseSteps { workflow, server } => self.workflows.release(workflow, server, now),
+            Reaction::ReleaseSteps { workflow, server } => {
+                self.workflows.release(workflow, server, &self.servers, now)
+            }
             Reaction::AnnounceStatus => {
                 let counts = self.servers.counts_at(now, policy);
                 let data = IntegrationStatusChanged {
@@ -130,8 +194,21 @@ impl State {
                     return Decision::nothing(Reply::Done);
                 }
                 let event = NewEvent::new(EventData::IntegrationStatusChanged(data));
-                Decision { events: vec![event], reply: Reply::Done }
+                Decision {
+                    events: vec![event],
+                    reply: Reply::Done,
+                }
             }
         }
     }
+}
+
+/// What a snapshot holds. Indices and counts follow from it and are made anew.
+#[derive(Serialize, Deserialize)]
+struct SavedState<S> {
+    sequence: u64,
+    announced: Health,
+    servers: Vec<S>,
+    workflows: SavedWorkflows,
+    patterns: Vec<Pattern>,
 }

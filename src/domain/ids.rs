@@ -15,8 +15,14 @@ pub struct InvalidId;
 
 fn check(text: &str) -> Result<(), InvalidId> {
     let fits = (1..=MAX_ID_LEN).contains(&text.len());
-    let clean = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
-    if fits && clean { Ok(()) } else { Err(InvalidId) }
+    let clean = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
+    if fits && clean {
+        Ok(())
+    } else {
+        Err(InvalidId)
+    }
 }
 
 macro_rules! id {
@@ -86,6 +92,15 @@ id!(
     /// An MCP server.
     ServerId
 );
+
+impl ServerId {
+    /// The id of a server that named none: `srv-` and the UUID, which the edge made.
+    #[must_use]
+    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+        Self(format!("srv-{uuid}").into())
+    }
+}
+
 id!(
     /// One run of a server's process: a claim belongs to it, and a newer one replaces it.
     InstanceId
@@ -94,6 +109,15 @@ id!(
     /// A workflow.
     WorkflowId
 );
+
+impl WorkflowId {
+    /// The id of a workflow that was given none: `wf-` and the UUID, which the edge made.
+    #[must_use]
+    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+        Self(format!("wf-{uuid}").into())
+    }
+}
+
 id!(
     /// A step within one workflow.
     StepId

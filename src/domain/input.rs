@@ -27,8 +27,15 @@ impl<'a> Fields<'a> {
     /// Where it is no object.
     pub fn of(value: &'a Value, base: &str) -> Result<Self, Vec<FieldError>> {
         match value.as_object() {
-            Some(object) => Ok(Self { object, base: base.to_owned(), errors: Vec::new() }),
-            None => Err(vec![FieldError { pointer: base.to_owned(), detail: "must be a JSON object".to_owned() }]),
+            Some(object) => Ok(Self {
+                object,
+                base: base.to_owned(),
+                errors: Vec::new(),
+            }),
+            None => Err(vec![FieldError {
+                pointer: base.to_owned(),
+                detail: "must be a JSON object".to_owned(),
+            }]),
         }
     }
 
@@ -41,13 +48,20 @@ impl<'a> Fields<'a> {
     /// The pointer of a field, escaped as RFC 6901 asks.
     #[must_use]
     pub fn pointer(&self, name: &str) -> String {
-        format!("{}/{}", self.base, name.replace('~', "~0").replace('/', "~1"))
+        format!(
+            "{}/{}",
+            self.base,
+            name.replace('~', "~0").replace('/', "~1")
+        )
     }
 
     /// Notes a mistake in a field.
     pub fn wrong(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = self.pointer(name);
-        self.errors.push(FieldError { pointer, detail: detail.into() });
+        self.errors.push(FieldError {
+            pointer,
+            detail: detail.into(),
+        });
     }
 
     /// Takes over the mistakes of a nested reader.
@@ -66,7 +80,10 @@ impl<'a> Fields<'a> {
         match self.get(name)? {
             Value::String(text) if text.len() <= max => Some(text.clone()),
             Value::String(text) => {
-                self.wrong(name, format!("is {} bytes long; at most {max} are taken", text.len()));
+                self.wrong(
+                    name,
+                    format!("is {} bytes long; at most {max} are taken", text.len()),
+                );
                 None
             }
             _ => {
@@ -117,7 +134,14 @@ impl<'a> Fields<'a> {
         match found.as_u64().filter(|n| bounds.contains(n)) {
             Some(n) => Some(n),
             None => {
-                self.wrong(name, format!("must be a whole number from {} to {}", bounds.start(), bounds.end()));
+                self.wrong(
+                    name,
+                    format!(
+                        "must be a whole number from {} to {}",
+                        bounds.start(),
+                        bounds.end()
+                    ),
+                );
                 None
             }
         }

@@ -29,7 +29,8 @@ impl Json {
     /// # Errors
     /// [`InvalidJson`] where it is no single JSON value, or nested deeper than [`MAX_DEPTH`].
     pub fn parse(text: &str) -> Result<Self, InvalidJson> {
-        let raw: &RawValue = serde_json::from_str(text).map_err(|e| InvalidJson::Syntax(e.to_string()))?;
+        let raw: &RawValue =
+            serde_json::from_str(text).map_err(|e| InvalidJson::Syntax(e.to_string()))?;
         Self::from_raw(raw)
     }
 
@@ -44,7 +45,11 @@ impl Json {
     /// The text of anything that serializes, which all of the hub's own types do.
     #[must_use]
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
-        Self(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()).into())
+        Self(
+            serde_json::to_string(value)
+                .unwrap_or_else(|_| "null".to_owned())
+                .into(),
+        )
     }
 
     /// Text that the log gives back, which was checked when it came in.
@@ -148,7 +153,10 @@ mod tests {
     #[test]
     fn white_space_between_tokens_goes_and_strings_stay() {
         let json = Json::parse(" { \"a b\" :\n [ 1 ,\r\n \"x \\\" y\" ] } ");
-        assert_eq!(json.map(|j| j.as_str().to_owned()), Ok(r#"{"a b":[1,"x \" y"]}"#.to_owned()));
+        assert_eq!(
+            json.map(|j| j.as_str().to_owned()),
+            Ok(r#"{"a b":[1,"x \" y"]}"#.to_owned())
+        );
     }
 
     #[test]

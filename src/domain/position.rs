@@ -18,7 +18,11 @@ impl Epoch {
         Self(std::array::from_fn(|_| {
             let digit = (rest % 36) as u8;
             rest /= 36;
-            if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+            if digit < 10 {
+                b'0' + digit
+            } else {
+                b'a' + digit - 10
+            }
         }))
     }
 
@@ -26,7 +30,10 @@ impl Epoch {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; EPOCH_LEN] = text.as_bytes().try_into().ok()?;
-        bytes.iter().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase()).then_some(Self(bytes))
+        bytes
+            .iter()
+            .all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+            .then_some(Self(bytes))
     }
 
     /// The epoch as text.
@@ -66,7 +73,10 @@ impl Position {
             && sequence.bytes().all(|b| b.is_ascii_digit())
             && (sequence.len() == 1 || !sequence.starts_with('0'));
         canonical.then_some(())?;
-        Some(Self { epoch: Epoch::parse(epoch)?, sequence: sequence.parse().ok()? })
+        Some(Self {
+            epoch: Epoch::parse(epoch)?,
+            sequence: sequence.parse().ok()?,
+        })
     }
 }
 
@@ -88,15 +98,28 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_as_itself() {
-        let place = Position { epoch: Epoch::from_random(0x1234_5678_9abc_def0_1234_5678_9abc_def0), sequence: 42 };
+        let place = Position {
+            epoch: Epoch::from_random(0x1234_5678_9abc_def0_1234_5678_9abc_def0),
+            sequence: 42,
+        };
         assert_eq!(Position::parse(&place.to_string()), Some(place));
     }
 
     #[test]
     fn what_the_hub_never_wrote_is_not_an_id() {
-        for text in ["", "-", "42", "abc-42", "000000000000-", "000000000000-042", "000000000000--1", "00000000000A-1",
-            "000000000000-99999999999999999999", "000000000000-1\n", "000000000000-+1"]
-        {
+        for text in [
+            "",
+            "-",
+            "42",
+            "abc-42",
+            "000000000000-",
+            "000000000000-042",
+            "000000000000--1",
+            "00000000000A-1",
+            "000000000000-99999999999999999999",
+            "000000000000-1\n",
+            "000000000000-+1",
+        ] {
             assert_eq!(Position::parse(text), None, "{text:?}");
         }
     }

@@ -11,7 +11,9 @@ pub struct Integration {
 
 impl Default for Integration {
     fn default() -> Self {
-        Self { announced: Health::Healthy }
+        Self {
+            announced: Health::Healthy,
+        }
     }
 }
 
@@ -62,7 +64,16 @@ mod tests {
             ((0, 0, 1), Health::Unhealthy),
         ];
         for ((connected, healthy, lost), status) in table {
-            assert_eq!(ServerCounts { connected, healthy, lost }.status(), status, "{connected} {healthy} {lost}");
+            assert_eq!(
+                ServerCounts {
+                    connected,
+                    healthy,
+                    lost
+                }
+                .status(),
+                status,
+                "{connected} {healthy} {lost}"
+            );
         }
     }
 }

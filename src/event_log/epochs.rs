@@ -23,10 +23,13 @@ impl Epochs {
     /// Whether this log ever gave out that place: an id outside its epoch's range belongs to another log.
     #[must_use]
     pub fn contains(&self, place: Position, head: u64) -> bool {
-        self.0.iter().position(|(epoch, _)| *epoch == place.epoch).is_some_and(|at| {
-            let end = self.0.get(at + 1).map_or(head, |(_, start)| *start);
-            (self.0[at].1..=end).contains(&place.sequence)
-        })
+        self.0
+            .iter()
+            .position(|(epoch, _)| *epoch == place.epoch)
+            .is_some_and(|at| {
+                let end = self.0.get(at + 1).map_or(head, |(_, start)| *start);
+                (self.0[at].1..=end).contains(&place.sequence)
+            })
     }
 
     /// The name of a place: the epoch in which its event was appended. The beginning of an empty log is named
@@ -34,7 +37,11 @@ impl Epochs {
     #[must_use]
     pub fn name(&self, sequence: u64) -> Position {
         let after = self.0.partition_point(|(_, start)| *start < sequence);
-        let epoch = if after == 0 { self.at_beginning() } else { self.0[after - 1].0 };
+        let epoch = if after == 0 {
+            self.at_beginning()
+        } else {
+            self.0[after - 1].0
+        };
         Position { epoch, sequence }
     }
 
@@ -54,12 +61,19 @@ mod tests {
     }
 
     fn at(n: u128, sequence: u64) -> Position {
-        Position { epoch: epoch(n), sequence }
+        Position {
+            epoch: epoch(n),
+            sequence,
+        }
     }
 
     #[test]
     fn a_place_belongs_to_the_epoch_that_wrote_it() {
-        let epochs = Epochs::new(vec![(epoch(1), 0), (epoch(2), 0), (epoch(3), 5)], epoch(4), 9);
+        let epochs = Epochs::new(
+            vec![(epoch(1), 0), (epoch(2), 0), (epoch(3), 5)],
+            epoch(4),
+            9,
+        );
         assert_eq!(epochs.name(0), at(2, 0));
         assert_eq!(epochs.name(1), at(2, 1));
         assert_eq!(epochs.name(5), at(2, 5));
