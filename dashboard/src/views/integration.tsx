@@ -57,7 +57,8 @@ export function Integration({ state }: { state: State }) {
             <Counter name="Workflows running" value={running.length} />
             <Counter name="Workflows completed" value={state.stats.completedWorkflows} />
             <Counter name="Workflows failed" value={state.stats.failedWorkflows} />
-            <Counter name="Events in the log" value={state.sequence} />
+            <Counter name="Patterns on" value={[...state.patterns.values()].filter(({ enabled }) => enabled).length} />
+            <Counter name="Last sequence" value={state.sequence} />
             {status && <Counter name="Stream clients" value={status.sseClients} />}
             {status && asOf !== undefined && <Counter name="Hub up for" value={duration(status.uptimeMs + (now - asOf))} />}
           </dl>
