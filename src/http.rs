@@ -3,6 +3,7 @@
 //! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
 
 mod cloudevents;
+mod dashboard;
 mod events;
 pub mod extract;
 mod guard;
@@ -99,6 +100,7 @@ pub fn router(app: App) -> Router {
     let (routes, description) = table().split_for_parts();
     let paths: Arc<[String]> = description.paths.paths.into_keys().collect();
     routes
+        .merge(dashboard::routes())
         .fallback(async move |uri: Uri| no_such_route(&uri, &paths))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(entrance)
