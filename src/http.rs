@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod problem;
 mod shapes;
 pub mod snapshot;
+mod sse;
 pub mod status;
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
-use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness};
+use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness, streams::Streams};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     /// What is counted.
     pub metrics: Metrics,
+    /// The fan-out.
+    pub streams: Arc<Streams>,
 }
 
 /// The parts, and what is made of them once.
@@ -75,6 +78,7 @@ impl App {
 fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(events::routes())
+        .merge(sse::routes())
         .merge(history::routes())
         .merge(status::routes())
         .merge(openapi::routes())

@@ -12,6 +12,7 @@ pub mod http;
 pub mod hub;
 pub mod metrics;
 pub mod readiness;
+pub mod serve;
 pub mod streams;
 pub mod subscription;
 pub mod tail;
