@@ -16,6 +16,7 @@ pub mod problem;
 mod servers;
 mod shapes;
 pub mod snapshot;
+mod sse;
 pub mod status;
 mod steps;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
-use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness};
+use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness, streams::Streams};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     /// What is counted.
     pub metrics: Metrics,
+    /// The fan-out.
+    pub streams: Arc<Streams>,
 }
 
 /// The parts, and what is made of them once.
@@ -83,6 +86,7 @@ impl App {
 fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(events::routes())
+        .merge(sse::routes())
         .merge(history::routes())
         .merge(workflows::routes())
         .merge(steps::routes())
