@@ -310,8 +310,10 @@ impl Hub {
     }
 
     /// Refuses every further command with [`HubError::Stopping`]; those that wait are still carried out.
+    /// Wakes whoever waits for a change, for no client's command will bring one.
     pub fn refuse(&self) {
         self.0.stopping.store(true, Ordering::Release);
+        self.0.changed.send_modify(|_| {});
     }
 
     /// Whether commands are refused for good.

@@ -24,8 +24,7 @@ use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use self::{decide::Draft, index::Index};
 pub use self::{
-    from_event::from_event,
-    query::{StepCursor, StepQuery, StepsPage},
+    query::{StepCursor, StepQuery, StepsPage, WorkflowQuery, WorkflowsPage},
     report::EndKind,
     save::SavedWorkflows,
     state::{Workflow, WorkflowStatus},

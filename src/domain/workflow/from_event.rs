@@ -14,35 +14,28 @@ use crate::domain::{
 /// Fields of `workflow_started` that say something of the event, not of the workflow.
 const NOT_DEFINITION: [&str; 4] = ["workflowId", "readySteps", "occurredAt", "serverId"];
 
-/// Reads the item `{type, serverId?, data}` that stands at `base` in the body (empty for the body itself) as
-/// the command that owns its core type. `server` is its `serverId`.
-///
-/// # Errors
-/// Every mistake, by pointer; also where the type isn't one of workflows or patterns.
-pub fn from_event(
-    kind: &EventType,
-    server: Option<&ServerId>,
-    data: &Value,
-    base: &str,
-) -> Result<Command, Vec<FieldError>> {
-    let at = format!("{base}/data");
-    let step = |status| step_command(status, server, data, &at);
-    match kind {
-        EventType::WorkflowStarted => started(server, data, &at),
-        EventType::WorkflowStepStarted => step("running"),
-        EventType::WorkflowStepCompleted => step("completed"),
-        EventType::WorkflowStepFailed => step("failed"),
-        EventType::WorkflowCompleted => ended(EndKind::Complete, data, &at),
-        EventType::WorkflowFailed => ended(EndKind::Fail, data, &at),
-        EventType::PatternEnabled => switched(true, data, &at),
-        EventType::PatternDisabled => switched(false, data, &at),
-        other => {
-            let detail = format!("{} belongs to no workflow and no pattern", other.as_str());
-            Err(vec![FieldError {
-                pointer: format!("{base}/type"),
-                detail,
-            }])
-        }
+impl Command {
+    /// The command that owns a core event about a workflow or a pattern. `data` is the event's, and stands at
+    /// `base` in the body; `server` is its `serverId`. `None` where the type isn't one of these.
+    #[must_use]
+    pub fn from_workflow_event(
+        kind: &EventType,
+        server: Option<&ServerId>,
+        data: &Value,
+        base: &str,
+    ) -> Option<Result<Self, Vec<FieldError>>> {
+        let step = |status| step_command(status, server, data, base);
+        Some(match kind {
+            EventType::WorkflowStarted => started(server, data, base),
+            EventType::WorkflowStepStarted => step("running"),
+            EventType::WorkflowStepCompleted => step("completed"),
+            EventType::WorkflowStepFailed => step("failed"),
+            EventType::WorkflowCompleted => ended(EndKind::Complete, data, base),
+            EventType::WorkflowFailed => ended(EndKind::Fail, data, base),
+            EventType::PatternEnabled => switched(true, data, base),
+            EventType::PatternDisabled => switched(false, data, base),
+            _ => return None,
+        })
     }
 }
 
