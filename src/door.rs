@@ -33,7 +33,6 @@ use http::{HeaderMap, header::AUTHORIZATION};
 
 pub use access::{Access, Denied, Scope, Scopes};
 pub use limits::StreamPlace;
-pub use peer::Peer;
 pub use rights::{Restrictions, Rights};
 
 use self::{
@@ -141,6 +140,14 @@ pub struct Limited {
     pub retry_after: u64,
 }
 
+impl Shown {
+    /// Everybody, on a hub that asks nobody.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { access: Access::open(), by_cookie: false, credential: None, holder: None }
+    }
+}
+
 impl Door {
     /// Reads what the settings name: keys, certificates' secrets, the seal of sessions.
     ///
@@ -184,14 +191,19 @@ impl Door {
         self.0.auth.has_credentials()
     }
 
+    /// Whether it has nothing to do: it asks nobody and counts no requests.
+    #[must_use]
+    pub fn is_passive(&self) -> bool {
+        !self.asks() && self.0.by_address.is_off()
+    }
+
     /// Who a request comes from. A header beats a cookie; one that is no good is not made good by the other.
     ///
     /// # Errors
     /// [`Unknown`].
     pub async fn identify(&self, headers: &HeaderMap) -> Result<Shown, Unknown> {
         if !self.asks() {
-            let access = Access::open();
-            return Ok(Shown { access, by_cookie: false, credential: None, holder: None });
+            return Ok(Shown::nobody());
         }
         let now = self.0.clock.wall_ms();
         let shown = match bearer(headers)? {
@@ -258,9 +270,9 @@ impl Door {
         Ok(Shown { access, by_cookie: true, credential, holder: None })
     }
 
-    /// Where a request really comes from, past the proxies that are trusted.
+    /// Where a request really comes from, given the connection's other end, past the proxies that are trusted.
     #[must_use]
-    pub fn address(&self, peer: Option<Peer>, headers: &HeaderMap) -> IpAddr {
+    pub fn address(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
         peer::site(peer::client(peer, headers, &self.0.auth.trusted_proxies))
     }
 

@@ -35,9 +35,14 @@ impl<K: Eq + Hash> Rate<K> {
         Self { per_second, buckets: Mutex::default() }
     }
 
+    /// Whether any number may pass.
+    pub(super) fn is_off(&self) -> bool {
+        self.per_second == 0
+    }
+
     /// Whether one more request may pass; where not, after how many whole seconds one may.
     pub(super) fn take(&self, client: K, now: u64) -> Result<(), u64> {
-        if self.per_second == 0 {
+        if self.is_off() {
             return Ok(());
         }
         let rate = f64::from(self.per_second);

@@ -5,15 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The other end of a connection, as an extension of its requests. Whoever accepts connections puts it there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
-    /// Whether the connection is encrypted.
-    pub tls: bool,
-}
-
 /// What counts as one address for limits: an IPv6 net of 64 bits is one site's, who may use all of it.
 pub(super) fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -27,9 +18,8 @@ pub(super) fn site(address: IpAddr) -> IpAddr {
 
 /// The client's own address: the peer's, or where that is a trusted proxy the last one in `X-Forwarded-For`
 /// that isn't. What a client wrote there itself stands further left and is never reached.
-pub(super) fn client(peer: Option<Peer>, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut address =
-        peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.address).to_canonical();
+pub(super) fn client(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut address = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
@@ -74,7 +64,7 @@ mod tests {
             for line in forwarded {
                 headers.append("x-forwarded-for", line.parse().unwrap());
             }
-            let peer = Peer { address: peer.parse().unwrap(), tls: false };
+            let peer = peer.parse().unwrap();
             let found = client(Some(peer), &headers, &trusted);
             assert_eq!(found, client_address.parse::<IpAddr>().unwrap(), "{peer:?} {forwarded:?}");
         }

@@ -25,6 +25,10 @@ use crate::config;
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(5);
 
+/// In the extensions of requests that came over an encrypted connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Encrypted;
+
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
