@@ -12,6 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App, cloudevents,
     extract::{MediaType, RawChange, malformed_at, missing_body, nearest, utf8},
+    gate::Guest,
     problem::Problem,
     shapes::{Appended, EventInputs},
 };
@@ -79,14 +80,22 @@ pub(super) fn present<'de, D: Deserializer<'de>>(
         headers(("Last-Event-ID" = String, description = "The last event of this commit")),
     ))
 )]
-async fn publish(Shared(app): Shared<App>, change: RawChange) -> Result<Answer, Problem> {
+async fn publish(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    change: RawChange,
+) -> Result<Answer, Problem> {
     require_events(&app)?;
     let Body { asked, is_batch } = read(&change)?;
     let (mut commands, mut beats) = (Vec::with_capacity(asked.len()), Vec::new());
     for (index, asked) in asked.into_iter().enumerate() {
         commands.push(match asked {
-            Asked::Command(command) => with_lease(&app, command),
+            Asked::Command(command) => {
+                guest.permits(&command)?;
+                with_lease(&app, command)
+            }
             Asked::Heartbeat(server, heartbeat) => {
+                guest.report_as(&server)?;
                 let command = app.leases.preview(&server, &heartbeat);
                 beats.push((server, heartbeat));
                 command.map_err(|cause| {
@@ -144,8 +153,8 @@ async fn renew(app: &App, server: &ServerId, heartbeat: &Heartbeat) {
     request_body = EventInputs,
     responses((status = 202, body = Appended))
 )]
-async fn broadcast(app: Shared<App>, change: RawChange) -> Result<Answer, Problem> {
-    publish(app, change).await
+async fn broadcast(app: Shared<App>, guest: Guest, change: RawChange) -> Result<Answer, Problem> {
+    publish(app, guest, change).await
 }
 
 /// Events as a whole can be switched off.

@@ -124,7 +124,7 @@ impl Door {
             .origins
             .iter()
             .any(|known| known.eq_ignore_ascii_case(text));
-        let own = host.is_some_and(|host| is_own(text, host));
+        let own = host.is_some_and(|host| is_own_origin(text, host));
         let (method, is_preflight) = asked_method(request);
         let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
         if !(reads || own || listed) {
@@ -247,6 +247,14 @@ fn asked_method<B>(request: &Request<B>) -> (&str, bool) {
     }
 }
 
+/// Whether a `Host` is this machine's own, by name or address.
+pub(super) fn is_loopback_host(host: &str) -> bool {
+    split_port(host).is_some_and(|(host, _)| {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        parse_address(host).map_or_else(|| is_local_name(host), is_loopback)
+    })
+}
+
 /// Splits `host:port`; `None` where it is neither that nor a host alone. An IPv6 host keeps its brackets.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let after_host = match authority.strip_prefix('[') {
@@ -297,7 +305,7 @@ fn is_local_name(host: &str) -> bool {
 }
 
 /// Whether an origin is the one that this host's own pages have.
-fn is_own(origin: &str, host: &str) -> bool {
+pub(super) fn is_own_origin(origin: &str, host: &str) -> bool {
     let (authority, default_port) = if let Some(rest) = origin.strip_prefix("http://") {
         (rest, ":80")
     } else if let Some(rest) = origin.strip_prefix("https://") {
@@ -510,9 +518,9 @@ mod tests {
 
     #[test]
     fn default_ports_are_the_same_origin() {
-        assert!(is_own("http://hub.example", "hub.example:80"));
-        assert!(is_own("https://hub.example", "Hub.Example:443"));
-        assert!(!is_own("http://hub.example", "hub.example:443"));
-        assert!(!is_own("ftp://hub.example", "hub.example"));
+        assert!(is_own_origin("http://hub.example", "hub.example:80"));
+        assert!(is_own_origin("https://hub.example", "Hub.Example:443"));
+        assert!(!is_own_origin("http://hub.example", "hub.example:443"));
+        assert!(!is_own_origin("ftp://hub.example", "hub.example"));
     }
 }

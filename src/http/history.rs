@@ -29,6 +29,7 @@ use super::{
     App,
     events::require_events,
     extract::Query,
+    gate::Guest,
     problem::Problem,
     shapes::{Envelope, HistoryPage},
     status::json_response,
@@ -98,6 +99,7 @@ struct Wanted {
 )]
 async fn history(
     Shared(app): Shared<App>,
+    guest: Guest,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -105,7 +107,8 @@ async fn history(
     let lines = wants_lines(&headers);
     let reader = app.hub.reader().clone();
     let now = app.hub.clock().wall_ms();
-    let wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
+    let mut wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
+    wanted.filter.grant = guest.grant.clone();
     let reader = app.hub.reader().clone();
     let mut response = if lines {
         let mut response = Response::new(Body::from_stream(Lines::new(reader, wanted)));
@@ -137,6 +140,7 @@ async fn history(
 )]
 async fn event(
     Shared(app): Shared<App>,
+    guest: Guest,
     path: RawPathParams,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -148,14 +152,15 @@ async fn event(
         .map(|(_, id)| id.to_owned())
         .unwrap_or_default();
     let reader = app.hub.reader().clone();
+    let visible = Filter { grant: guest.grant.clone(), ..Filter::all() };
     Ok(json_response(
         StatusCode::OK,
-        blocking(move || one(&*reader, &id)).await??,
+        blocking(move || one(&*reader, &id, &visible)).await??,
     ))
 }
 
-/// Reads one event.
-fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
+/// Reads one event, if it may be seen.
+fn one(reader: &dyn LogReader, id: &str, visible: &Filter) -> Result<String, Problem> {
     let unknown = || Problem::not_found("event-not-found", format!("this log has no event {id}"));
     let gone = |why: &str| {
         let title = "The event is gone";
@@ -183,7 +188,7 @@ fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
         order: Order::Ascending,
         scan_limit: 1,
     };
-    reader.read(&range, &Filter::all(), &mut |item| {
+    reader.read(&range, visible, &mut |item| {
         match item {
             Item::Event(record) => {
                 write_envelope(&mut found, epochs.name(record.sequence), &record);
@@ -195,6 +200,8 @@ fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
     match (found.is_empty(), corrupt) {
         (false, _) => Ok(String::from_utf8(found).unwrap_or_default()),
         (true, true) => Err(gone("is stored, but damaged")),
+        // What may not be seen is not there.
+        (true, false) if visible.grant.is_some() => Err(unknown()),
         (true, false) => Err(gone("was pruned")),
     }
 }

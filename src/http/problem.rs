@@ -6,7 +6,7 @@
 use axum::{
     http::{
         HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -41,6 +41,8 @@ pub struct Problem {
     pub extra: Map<String, Value>,
     /// `Retry-After`, seconds.
     pub retry_after: Option<u64>,
+    /// `WWW-Authenticate` (RFC 6750, section 3).
+    pub challenge: Option<&'static str>,
 }
 
 impl Problem {
@@ -60,6 +62,7 @@ impl Problem {
             errors: Vec::new(),
             extra: Map::new(),
             retry_after: None,
+            challenge: None,
         }
     }
 
@@ -332,6 +335,9 @@ impl IntoResponse for Problem {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
