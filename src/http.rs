@@ -126,7 +126,6 @@ fn table() -> OpenApiRouter<App> {
 }
 
 /// The whole service of one server.
-#[must_use]
 pub fn router(app: App) -> Router {
     let entrance = EntranceLayer::new(&app.config, &app.metrics);
     let (routes, description) = table().split_for_parts();
