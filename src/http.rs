@@ -3,6 +3,7 @@
 //! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
 
 mod cloudevents;
+mod dashboard;
 mod events;
 pub mod extract;
 mod guard;
@@ -15,8 +16,11 @@ pub mod problem;
 mod servers;
 mod shapes;
 pub mod snapshot;
+mod sse;
 pub mod status;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod workflows;
 
 use std::sync::Arc;
@@ -29,7 +33,7 @@ use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
-use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness};
+use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness, streams::Streams};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     /// What is counted.
     pub metrics: Metrics,
+    /// The fan-out.
+    pub streams: Arc<Streams>,
 }
 
 /// The parts, and what is made of them once.
@@ -80,6 +86,7 @@ impl App {
 fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(events::routes())
+        .merge(sse::routes())
         .merge(history::routes())
         .merge(workflows::routes())
         .merge(steps::routes())
@@ -97,6 +104,7 @@ pub fn router(app: App) -> Router {
     let (routes, description) = table().split_for_parts();
     let paths: Arc<[String]> = description.paths.paths.into_keys().collect();
     routes
+        .merge(dashboard::routes())
         .fallback(async move |uri: Uri| no_such_route(&uri, &paths))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(entrance)

@@ -7,6 +7,7 @@
 
 mod batch;
 mod groups;
+pub mod handoff;
 mod port;
 mod reading;
 mod shard;
@@ -34,9 +35,6 @@ use crate::{
     tail::Tail,
 };
 use port::{Command, Port};
-
-/// Bytes of snapshots that may wait to be written at once, over all streams.
-const SNAPSHOT_BUDGET: usize = 256 << 20;
 
 /// What streams go by.
 #[derive(Debug, Clone)]
@@ -100,8 +98,10 @@ impl Closing {
     }
 }
 
+/// What a stream starts with, piece by piece, each a whole number of frames; made when there is room for it.
+pub type Prologue = Box<dyn Iterator<Item = Bytes> + Send>;
+
 /// A stream to open.
-#[derive(Debug)]
 pub struct Opening {
     /// What it wants.
     pub filter: Filter,
@@ -109,17 +109,28 @@ pub struct Opening {
     pub format: Format,
     /// It delivers what comes after this sequence.
     pub after: u64,
-    /// What it starts with: the response's head where it has none yet, `stream_opened`, snapshot parts. Each
-    /// a whole number of frames.
-    pub prologue: Vec<Bytes>,
+    /// `stream_opened`. A response's head that is yet to be written stands before it.
+    pub opened: Vec<u8>,
+    /// What follows it: the parts of a snapshot.
+    pub prologue: Option<Prologue>,
     /// How the start relates to what was asked.
     pub verdict: Verdict,
     /// Whose right it lives by, for [`Streams::end_owner`].
     pub owner: Option<u64>,
     /// Its place among the clients.
     pub permit: Permit,
-    /// Its share of the bytes that snapshots may hold.
-    pub snapshot: Option<SnapshotShare>,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening")
+            .field("filter", &self.filter)
+            .field("format", &self.format)
+            .field("after", &self.after)
+            .field("verdict", &self.verdict)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A client's place, given back when dropped.
@@ -128,13 +139,6 @@ pub struct Permit {
     shared: Arc<Shared>,
     /// How often streams had been ended when it was given out.
     ends: u64,
-}
-
-/// Bytes of a snapshot in flight, given back when dropped.
-#[derive(Debug)]
-pub struct SnapshotShare {
-    shared: Arc<Shared>,
-    bytes: usize,
 }
 
 /// What the handle, the loops and the permits share.
@@ -147,7 +151,6 @@ struct Shared {
     ends: AtomicU64,
     /// Why no more streams are opened, for good.
     closed: Mutex<Option<Closing>>,
-    snapshot_bytes: AtomicUsize,
     /// Told whenever the last stream has gone.
     empty: Notify,
     /// How far each loop's slowest stream is behind the head.
@@ -183,7 +186,6 @@ impl Streams {
             count: AtomicUsize::new(0),
             ends: AtomicU64::new(0),
             closed: Mutex::new(None),
-            snapshot_bytes: AtomicUsize::new(0),
             empty: Notify::new(),
             lags: (0..shards).map(|_| AtomicU64::new(0)).collect(),
         });
@@ -251,27 +253,6 @@ impl Streams {
             Err(Closing::Busy)
         } else {
             Ok(permit)
-        }
-    }
-
-    /// A share of the bytes that snapshots may hold while they wait to be written.
-    ///
-    /// # Errors
-    /// [`Closing::Busy`] where they are spent.
-    pub fn hold_snapshot(&self, bytes: usize) -> Result<SnapshotShare, Closing> {
-        let before = self
-            .shared
-            .snapshot_bytes
-            .fetch_add(bytes, Ordering::SeqCst);
-        let share = SnapshotShare {
-            shared: self.shared.clone(),
-            bytes,
-        };
-        // One that is alone may exceed the budget: it would never fit otherwise.
-        if before > 0 && before + bytes > SNAPSHOT_BUDGET {
-            Err(Closing::Busy)
-        } else {
-            Ok(share)
         }
     }
 
@@ -379,16 +360,9 @@ impl Drop for Permit {
     }
 }
 
-impl Drop for SnapshotShare {
-    fn drop(&mut self) {
-        self.shared
-            .snapshot_bytes
-            .fetch_sub(self.bytes, Ordering::SeqCst);
-    }
-}
-
-/// A seed for random numbers that scatter reconnects; never 0.
-fn seed() -> u64 {
+/// A random number, to scatter reconnects with; never 0.
+#[must_use]
+pub fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) | 1
 }

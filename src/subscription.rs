@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     domain::Position,
-    event_log::{Item, Located, LogReader, Order, ReadError, ReadRange},
+    event_log::{Item, Located, LogInfo, LogReader, Order, ReadError, ReadRange},
     filter::{Filter, parse::Start},
 };
 
@@ -72,6 +72,8 @@ pub struct Place {
     pub verdict: Verdict,
     /// The id that the client asked for, cut to a length that an id can have.
     pub requested: Option<String>,
+    /// Where the log stood then.
+    pub info: LogInfo,
 }
 
 /// What a client asked for as its start: the header, which a reconnecting `EventSource` adds to the URL that
@@ -96,6 +98,7 @@ pub fn locate(log: &dyn LogReader, filter: &Filter, start: &Start) -> Result<Pla
         after,
         verdict,
         requested: None,
+        info,
     };
     Ok(match start {
         Start::Live | Start::Snapshot => place(info.head, Verdict::Live),
@@ -117,6 +120,7 @@ pub fn locate(log: &dyn LogReader, filter: &Filter, start: &Start) -> Result<Pla
                 after,
                 verdict,
                 requested,
+                info,
             }
         }
         Start::Since(time) => {

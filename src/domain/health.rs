@@ -169,9 +169,6 @@ impl Lease {
 
     /// Time passed. Counts what was missed until now.
     pub fn elapse(&mut self, now: u64, rules: &Rules) {
-        // A stall that is forgiven sets the lease's time back; what was heard meanwhile was heard now.
-        self.last_seen = self.last_seen.min(now);
-        self.good_at = self.good_at.min(now);
         let twice = 2 * u128::from(now.saturating_sub(self.last_seen));
         let interval = u128::from(self.interval_ms);
         // k is missed where now - last_seen >= (k + ½) intervals.
@@ -191,6 +188,12 @@ impl Lease {
             self.lease_health = verdict;
             self.cause = HealthSource::Lease;
         }
+    }
+
+    /// Time was set back to `now`, for a stall is forgiven: what was heard since then was heard now.
+    pub fn rewind(&mut self, now: u64) {
+        self.last_seen = self.last_seen.min(now);
+        self.good_at = self.good_at.min(now);
     }
 
     /// When the next heartbeat will count as missed.

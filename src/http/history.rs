@@ -486,7 +486,7 @@ fn wants_lines(headers: &HeaderMap) -> bool {
 }
 
 /// Does work that waits for the disk.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {

@@ -111,7 +111,7 @@ impl Shard {
             pages: Vec::new(),
             deliveries: 0,
             held: 0,
-            random: super::seed(),
+            random: super::random(),
         };
         Ok(Self {
             core,
@@ -200,10 +200,10 @@ impl Shard {
             filter,
             format,
             after,
+            opened,
             prologue,
             owner,
             permit,
-            snapshot,
             verdict: _,
         } = opening;
         let earlier = self.ends.iter().find(|(number, whose, _, _)| {
@@ -214,8 +214,8 @@ impl Shard {
         let group = self.core.groups.join(Wish { filter, format });
         let backlog = Backlog {
             cursor: after,
-            prologue: prologue.into_iter(),
-            snapshot,
+            rest: opened.into(),
+            prologue,
             ending,
             ..Backlog::default()
         };

@@ -1,13 +1,10 @@
 //! One stream as its loop keeps it: small while it has caught up, with a backlog while it hasn't.
 
-use std::vec;
-
 use bytes::Bytes;
 
-use super::{Closing, Permit, Sink, SnapshotShare, batch::Batch};
+use super::{Closing, Permit, Prologue, Sink, batch::Batch};
 
 /// One stream.
-#[derive(Debug)]
 pub(super) struct Subscriber {
     pub(super) sink: Sink,
     /// Tells it from earlier streams at the same index.
@@ -26,18 +23,14 @@ pub(super) struct Subscriber {
 }
 
 /// What a stream that is behind has before it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Backlog {
     /// The place it has read up to, once `rest` is out.
     pub(super) cursor: u64,
-    /// What is left of a frame that went out in part.
+    /// What is left of a frame, or of opening frames, that went out in part.
     pub(super) rest: Bytes,
-    /// Opening frames that haven't gone out.
-    pub(super) prologue: vec::IntoIter<Bytes>,
-    /// Whether anything of the prologue went out, the response's head being in its first piece.
-    pub(super) begun: bool,
-    /// Held while the prologue is.
-    pub(super) snapshot: Option<SnapshotShare>,
+    /// Opening frames that haven't been made.
+    pub(super) prologue: Option<Prologue>,
     /// A page of the log, and how much of it went out.
     pub(super) page: Option<Batch>,
     pub(super) offset: usize,
@@ -76,7 +69,6 @@ impl Backlog {
         Self {
             cursor,
             rest,
-            begun: true,
             moved_at: now,
             ..Self::default()
         }
@@ -84,7 +76,7 @@ impl Backlog {
 
     /// Whether all opening frames are out, and every begun frame whole.
     pub(super) fn is_between_frames(&self) -> bool {
-        self.rest.is_empty() && self.prologue.as_slice().is_empty()
+        self.rest.is_empty() && self.prologue.is_none()
     }
 
     /// Bytes of log pages in it.

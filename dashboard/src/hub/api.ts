@@ -1,7 +1,7 @@
 // The hub's plain HTTP calls that the page makes: history, single things, switches, the session. Relative to the page,
 // so that a reverse proxy may mount the hub under any path.
 
-import type { HubEvent, Pattern, Server, Status } from './protocol';
+import type { HubEvent, Pattern, Server, Stats } from './protocol';
 
 export class HubError extends Error {
   readonly status: number;
@@ -34,7 +34,7 @@ export const api = {
   history: (query: HistoryQuery, signal?: AbortSignal) => call<HistoryPage>(`events/history${queryString(query)}`, { signal }),
   event: (id: string) => call<HubEvent>(`events/${encodeURIComponent(id)}`),
   server: (id: string) => call<Server>(`servers/${encodeURIComponent(id)}`),
-  status: () => call<Status>('status'),
+  status: () => call<Stats>('status'),
   setPattern: (name: string, enabled: boolean) =>
     call<Pattern>(`patterns/${encodeURIComponent(name)}`, {
       method: 'PUT',

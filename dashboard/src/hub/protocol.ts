@@ -85,34 +85,23 @@ export interface Pattern {
   enabled: boolean;
 }
 
+/** The whole in numbers: what a snapshot counts, and `GET /status`. */
 export interface Stats {
-  completedWorkflows?: number;
-  failedWorkflows?: number;
-  sseClients?: number;
-  uptimeMs?: number;
+  completedWorkflows: number;
+  failedWorkflows: number;
+  sseClients: number;
+  uptimeMs: number;
   selfSuspect?: { since: number; silent: number };
-}
-
-export interface Status extends Stats {
-  status: Health;
-  connectedServers: number;
-  healthyServers: number;
-  lostServers: number;
-  totalTools: number;
-  totalResources: number;
-  activeWorkflows: number;
-  enabledPatterns: number | string[];
-  lastEventId: string;
 }
 
 export interface Snapshot {
   id: string;
   sequence: number;
-  status: Health | { status: Health };
+  status: Health;
   servers: Server[];
   workflows: Workflow[];
   patterns: Pattern[];
-  stats?: Stats;
+  stats: Stats;
 }
 
 /** One frame of a snapshot; the lists of all of them are joined. */

@@ -15,7 +15,7 @@ export interface State {
 }
 
 export function joinSnapshot(parts: SnapshotPart[]): Snapshot {
-  const joined: Snapshot = { id: '', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [] };
+  const joined: Snapshot = { id: '', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [], stats: NOTHING_COUNTED };
   for (const { part: _part, parts: _parts, ...content } of parts) {
     for (const [key, value] of Object.entries(content)) {
       const record = joined as unknown as Record<string, unknown>;
@@ -30,11 +30,11 @@ export function fromSnapshot(snapshot: Snapshot): State {
   return {
     id: snapshot.id,
     sequence: snapshot.sequence,
-    status: typeof snapshot.status === 'string' ? snapshot.status : snapshot.status.status,
+    status: snapshot.status,
     servers: new Map(snapshot.servers.map((server) => [server.id, server])),
     workflows: new Map(snapshot.workflows.map((workflow) => [workflow.id, workflow])),
     patterns: new Map(snapshot.patterns.map((pattern) => [pattern.name, pattern])),
-    stats: snapshot.stats ?? {},
+    stats: snapshot.stats,
   };
 }
 
@@ -187,13 +187,13 @@ function evolve(draft: Draft, event: HubEvent) {
     }
     case 'workflow_completed': {
       const workflow = draft.workflow(data.workflowId);
-      draft.stats = { ...draft.stats, completedWorkflows: (draft.stats.completedWorkflows ?? 0) + 1 };
+      draft.stats = { ...draft.stats, completedWorkflows: draft.stats.completedWorkflows + 1 };
       if (workflow) draft.setWorkflow({ ...ended(workflow, event.timestamp), status: 'completed' });
       return;
     }
     case 'workflow_failed': {
       const workflow = draft.workflow(data.workflowId);
-      draft.stats = { ...draft.stats, failedWorkflows: (draft.stats.failedWorkflows ?? 0) + 1 };
+      draft.stats = { ...draft.stats, failedWorkflows: draft.stats.failedWorkflows + 1 };
       if (!workflow) return;
       draft.setWorkflow({
         ...ended(workflow, event.timestamp),
@@ -304,3 +304,5 @@ function changeStep(draft: Draft, event: HubEvent, change: (step: Step) => Step)
 
 /** The hub's words for a step that its workflow's end cut short. */
 const ENDED_FIRST = 'the workflow ended first';
+
+const NOTHING_COUNTED: Stats = { completedWorkflows: 0, failedWorkflows: 0, sseClients: 0, uptimeMs: 0 };

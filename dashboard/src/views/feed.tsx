@@ -28,15 +28,6 @@ export function LiveFeed({ selected }: { selected?: string }) {
     else feed.pause();
     store.changed();
   };
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
-      const target = event.target as HTMLElement;
-      if (event.key !== 'p' || event.ctrlKey || event.metaKey || /^(input|select|textarea)$/i.test(target.tagName)) return;
-      togglePause();
-    };
-    addEventListener('keydown', onKey);
-    return () => removeEventListener('keydown', onKey);
-  });
   const toggleType = (type: string) => {
     const types = new Set(filter.types);
     if (!types.delete(type)) types.add(type);
@@ -49,7 +40,7 @@ export function LiveFeed({ selected }: { selected?: string }) {
       </h1>
       <RateChart feed={feed} chosen={filter.types} onToggle={toggleType} />
       <div class="toolbar feed-toolbar">
-        <button type="button" class={paused ? 'button primary' : 'button'} aria-pressed={paused} aria-keyshortcuts="p" onClick={togglePause}>
+        <button type="button" class={paused ? 'button primary' : 'button'} aria-pressed={paused} onClick={togglePause}>
           {paused ? `Resume · ${number(feed.waiting)} waiting` : 'Pause'}
         </button>
         <div class="toolbar-fields">

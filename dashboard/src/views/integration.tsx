@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api, HubError, origin } from '../hub/api';
-import type { Health, HubEvent, Status } from '../hub/protocol';
+import type { Health, HubEvent, Stats } from '../hub/protocol';
 import type { State } from '../hub/state';
 import type { Span } from '../health-log';
 import { link } from '../router';
@@ -55,11 +55,12 @@ export function Integration({ state }: { state: State }) {
             <Counter name="Tools" value={sum('tools')} />
             <Counter name="Resources" value={sum('resources')} />
             <Counter name="Workflows running" value={running.length} />
-            <Counter name="Workflows completed" value={state.stats.completedWorkflows ?? 0} />
-            <Counter name="Workflows failed" value={state.stats.failedWorkflows ?? 0} />
-            <Counter name="Events in the log" value={state.sequence} />
-            {status && <Counter name="Stream clients" value={status.sseClients ?? 0} />}
-            {status?.uptimeMs !== undefined && asOf !== undefined && <Counter name="Hub up for" value={duration(status.uptimeMs + (now - asOf))} />}
+            <Counter name="Workflows completed" value={state.stats.completedWorkflows} />
+            <Counter name="Workflows failed" value={state.stats.failedWorkflows} />
+            <Counter name="Patterns on" value={[...state.patterns.values()].filter(({ enabled }) => enabled).length} />
+            <Counter name="Last sequence" value={state.sequence} />
+            {status && <Counter name="Stream clients" value={status.sseClients} />}
+            {status && asOf !== undefined && <Counter name="Hub up for" value={duration(status.uptimeMs + (now - asOf))} />}
           </dl>
           <p class="hint">
             {problem ?? (asOf === undefined ? '' : `Stream clients as of ${clock(asOf)}; all else is live.`)}{' '}
@@ -223,7 +224,7 @@ function changeInWords(event: HubEvent): string {
 
 /** What only the hub itself can count; asked for once, and again on request. */
 function useStatus() {
-  const [status, setStatus] = useState<Status>();
+  const [status, setStatus] = useState<Stats>();
   const [asOf, setAsOf] = useState<number>();
   const [problem, setProblem] = useState<string>();
   const refresh = () =>

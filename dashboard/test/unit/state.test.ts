@@ -3,7 +3,8 @@ import type { HubEvent } from '../../src/hub/protocol';
 import { apply, failedStep, fromSnapshot, joinSnapshot, type State } from '../../src/hub/state';
 import { log } from './support';
 
-const empty = (): State => fromSnapshot({ id: 'e-0', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [] });
+const empty = (): State =>
+  fromSnapshot({ id: 'e-0', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [], stats: { completedWorkflows: 0, failedWorkflows: 0, sseClients: 1, uptimeMs: 0 } });
 const connection = (id: string) => ({ id, name: id.toUpperCase(), transport: 'http', capabilities: { tools: ['a', 'b'] }, tags: { env: 'test' } });
 
 function story(): HubEvent[] {

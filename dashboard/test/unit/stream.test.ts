@@ -5,7 +5,7 @@ import { HubStream, type Gap, type Link } from '../../src/hub/stream';
 import { FakeWorld, log, settle } from './support';
 
 const opened = (verdict: string, extra = {}) => ({ verdict, keepAliveMs: 1_000, oldestId: 'e-1', headId: 'e-9', ...extra });
-const snapshotFrame = { part: 1, parts: 1, id: 'e-5', sequence: 5, status: 'healthy', servers: [], workflows: [], patterns: [] };
+const snapshotFrame = { part: 1, parts: 1, id: 'e-5', sequence: 5, status: 'healthy', servers: [], workflows: [], patterns: [], stats: { completedWorkflows: 0, failedWorkflows: 0, sseClients: 1, uptimeMs: 0 } };
 
 let world: FakeWorld;
 let snapshots: Snapshot[];

@@ -44,6 +44,8 @@ pub(super) enum Next {
 enum Sent {
     All,
     Part,
+    /// All, and more than that comes in another turn.
+    Enough,
     Dead,
 }
 
@@ -71,7 +73,8 @@ impl Core {
 
     fn go_on(&mut self, stream: &mut Subscriber, backlog: &mut Backlog, key: Key) -> Next {
         match self.send_begun(stream, backlog) {
-            Sent::All => {}
+                Sent::All => {}
+                Sent::Enough => return Next::Again,
             Sent::Part => return Next::Blocked,
             Sent::Dead => return Next::Over(Some("client")),
         }
@@ -93,7 +96,7 @@ impl Core {
                 return Next::Wait;
             }
             match self.send_window(stream, backlog, limit) {
-                Some(Sent::All) => return Next::Again,
+                Some(Sent::All | Sent::Enough) => return Next::Again,
                 Some(Sent::Part) => return Next::Blocked,
                 Some(Sent::Dead) => return Next::Over(Some("client")),
                 None => {}
@@ -102,30 +105,34 @@ impl Core {
         Next::Again
     }
 
-    /// Sends the rest of a frame that was cut, then opening frames.
+    /// Sends the rest of a frame that was cut, then opening frames, as much as goes in one turn.
     fn send_begun(&self, stream: &mut Subscriber, backlog: &mut Backlog) -> Sent {
+        let mut bytes = 0;
         loop {
             if backlog.rest.is_empty() {
-                match backlog.prologue.next() {
-                    Some(piece) => backlog.rest = piece,
-                    None => break,
+                match backlog.prologue.as_mut().map(Iterator::next) {
+                    None => return Sent::All,
+                    Some(None) => backlog.prologue = None,
+                    Some(Some(piece)) => backlog.rest = piece,
                 }
+                continue;
             }
             let rest = mem::take(&mut backlog.rest);
             let Ok(sent) = stream.sink.send(&rest, &mut Some(rest.clone())) else {
                 return Sent::Dead;
             };
             if sent > 0 {
-                backlog.begun = true;
                 stream.told_at = self.now;
             }
             if sent < rest.len() {
                 backlog.rest = rest.slice(sent..);
                 return Sent::Part;
             }
+            bytes += sent;
+            if bytes >= PASS_BYTES && backlog.prologue.is_some() {
+                return Sent::Enough;
+            }
         }
-        backlog.snapshot = None;
-        Sent::All
     }
 
     /// Sends what is due of the window's next pages; `None` where nothing of it matches.
@@ -169,7 +176,7 @@ impl Core {
                 backlog.page = Some(page);
                 Next::Blocked
             }
-            Sent::All => {
+            Sent::All | Sent::Enough => {
                 backlog.page = backlog.next.take();
                 backlog.offset = 0;
                 Next::Again
@@ -251,6 +258,7 @@ impl Core {
             backlog.rest = frame.into();
             match self.send_begun(stream, backlog) {
                 Sent::All => {}
+                Sent::Enough => return Next::Again,
                 Sent::Part => return Next::Blocked,
                 Sent::Dead => return Next::Over(Some("client")),
             }

@@ -155,7 +155,7 @@ impl Core {
     /// Ends a stream that is still behind: between frames where the sink stands there.
     fn cut(&mut self, stream: &mut Subscriber, backlog: &Backlog) {
         let Some(ending) = backlog.ending else { return };
-        if backlog.begun && backlog.rest.is_empty() && !backlog.said {
+        if backlog.rest.is_empty() && !backlog.said {
             // An opening that isn't out whole hasn't reached a place that the client could come back to.
             let place = backlog
                 .is_between_frames()
