@@ -7,6 +7,7 @@
 pub mod epochs;
 pub mod memory;
 pub mod sqlite;
+pub mod tools;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
 

@@ -29,8 +29,11 @@ use crate::{
         Command, Event, EventData, InstanceId, Rejection, ServerId, State,
         command::ChangeHealth,
         event::Health,
-        health::{Heartbeat, Lease, Rules},
-        server::{LeaseView, Server, view::Metrics},
+        health::{self, Heartbeat, Lease, Rules},
+        server::{
+            LeaseView, Server,
+            view::{Grounds, Metrics},
+        },
     },
     hub::{Observer, SavedLease},
 };
@@ -143,6 +146,13 @@ impl Leases {
                 server.reported_health,
                 restarted.clone(),
             );
+            let lease = if server.reason.as_deref() == Some("reported") {
+                let said = format!("reported {}: ", health::name(server.reported_health));
+                let detail = server.detail.as_deref();
+                lease.with_report(detail.and_then(|detail| detail.strip_prefix(&said)))
+            } else {
+                lease
+            };
             let seen_at = kept.map_or(server.last_seen_at, |kept| kept.max(server.last_seen_at));
             leases.insert(
                 server,
@@ -208,11 +218,22 @@ impl Leases {
     /// What the lease of a connected server says.
     #[must_use]
     pub fn view(&self, server: &ServerId) -> Option<LeaseView> {
-        self.shard(server).get(server).map(|entry| LeaseView {
+        let now = self.now();
+        let shard = self.shard(server);
+        let entry = shard.get(server)?;
+        // Between a verdict and its commit, the last event is what is true.
+        let verdict = entry.lease.verdict();
+        let told = verdict != Health::Healthy && verdict == entry.announced;
+        let grounds = told.then(|| entry.lease.evidence(now.lease, &self.rules));
+        Some(LeaseView {
             last_seen_at: entry.seen_at,
             due_at: entry.due_at(),
             missed_heartbeats: entry.lease.missed(),
             metrics: entry.metrics.clone(),
+            grounds: grounds.map(|evidence| Grounds {
+                reason: evidence.reason,
+                detail: evidence.detail,
+            }),
         })
     }
 

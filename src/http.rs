@@ -3,17 +3,25 @@
 //! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
 
 mod cloudevents;
+mod dashboard;
 mod events;
 pub mod extract;
 mod guard;
+mod heartbeats;
 mod history;
 mod layer;
 pub mod openapi;
+mod patterns;
 pub mod problem;
+mod servers;
 mod shapes;
 pub mod snapshot;
 mod sse;
 pub mod status;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -80,6 +88,11 @@ fn table() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(sse::routes())
         .merge(history::routes())
+        .merge(workflows::routes())
+        .merge(steps::routes())
+        .merge(patterns::routes())
+        .merge(servers::routes())
+        .merge(heartbeats::routes())
         .merge(status::routes())
         .merge(openapi::routes())
 }
@@ -91,6 +104,7 @@ pub fn router(app: App) -> Router {
     let (routes, description) = table().split_for_parts();
     let paths: Arc<[String]> = description.paths.paths.into_keys().collect();
     routes
+        .merge(dashboard::routes())
         .fallback(async move |uri: Uri| no_such_route(&uri, &paths))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(entrance)
@@ -103,7 +117,7 @@ fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {
         Some(near) => format!("there is nothing at {path}; did you mean {near}?"),
         None => format!("there is nothing at {path}; /openapi.json lists what there is"),
     };
-    Problem::not_found("no-such-route", detail)
+    Problem::not_found("not-found", detail)
 }
 
 /// Which methods there are stands in the `Allow` header, which the router adds.

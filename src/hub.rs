@@ -226,6 +226,9 @@ impl Hub {
     }
 
     async fn submit(&self, work: Work, key: Option<IdempotencyKey>) -> Result<Answer, HubError> {
+        if self.is_stopping() {
+            return Err(HubError::Stopping);
+        }
         let (answer, answered) = oneshot::channel();
         self.send(Request::Change(Change { work, key, answer }))
             .await?;
@@ -234,6 +237,8 @@ impl Hub {
 
     /// Keeps when servers were last seen.
     ///
+    /// Also while commands are refused: the last batch comes when everything else has ended.
+    ///
     /// # Errors
     /// [`HubError::Overloaded`] or [`HubError::Stopping`]: the next batch will do.
     pub async fn save_leases(&self, leases: Vec<SavedLease>) -> Result<(), HubError> {
@@ -241,9 +246,6 @@ impl Hub {
     }
 
     async fn send(&self, request: Request) -> Result<(), HubError> {
-        if self.0.stopping.load(Ordering::Acquire) {
-            return Err(HubError::Stopping);
-        }
         let request = match self.0.requests.try_send(request) {
             Ok(()) => return Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(HubError::Stopping),
@@ -308,8 +310,10 @@ impl Hub {
     }
 
     /// Refuses every further command with [`HubError::Stopping`]; those that wait are still carried out.
+    /// Wakes whoever waits for a change, for no client's command will bring one.
     pub fn refuse(&self) {
         self.0.stopping.store(true, Ordering::Release);
+        self.0.changed.send_modify(|_| {});
     }
 
     /// Whether commands are refused for good.

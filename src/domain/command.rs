@@ -60,11 +60,14 @@ pub enum Reaction {
 }
 
 /// A server's description of itself and of how it will be watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub struct Register {
     /// Its id: the client's, or one that the edge made.
+    #[schema(value_type = Option<String>, required = false, example = "lms-server-001")]
     pub id: ServerId,
     /// For people.
+    #[schema(example = "LMS")]
     pub name: String,
     /// How clients reach it.
     pub transport: Transport,
@@ -73,16 +76,22 @@ pub struct Register {
     /// Its software's version.
     pub version: Option<String>,
     /// What it offers.
+    #[schema(required = false)]
     pub capabilities: Capabilities,
     /// Labels.
+    #[schema(required = false, value_type = std::collections::BTreeMap<String, String>)]
     pub tags: Tags,
     /// Anything.
+    #[schema(value_type = Option<serde_json::Value>)]
     pub metadata: Option<Json>,
     /// How often it means to send heartbeats; `None` takes the hub's default.
+    #[schema(minimum = 100, maximum = 300_000)]
     pub heartbeat_interval_ms: Option<u64>,
     /// Which run of it this is; `None` matches any.
+    #[schema(value_type = Option<String>)]
     pub instance_id: Option<InstanceId>,
     /// When the instance before it was last heard of, epoch ms, as the leases know: told where it is replaced.
+    #[schema(ignore)]
     pub last_seen_at: Option<i64>,
     /// The producer's own time.
     pub occurred_at: Option<i64>,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::event::{Health, HealthSource};
 
-pub use evidence::{Evidence, words};
+pub use evidence::{Evidence, name, words};
 pub use heartbeat::Heartbeat;
 
 /// What the operator set that health depends on.
@@ -99,6 +99,16 @@ impl Lease {
         }
     }
 
+    /// The same lease, whose verdict a report had brought about: what the server gave as its reasons.
+    #[must_use]
+    pub fn with_report(self, detail: Option<&str>) -> Self {
+        Self {
+            report_detail: detail.map(Arc::from),
+            cause: HealthSource::Itself,
+            ..self
+        }
+    }
+
     /// A heartbeat came, with what the server says of itself, if anything.
     ///
     /// It zeroes the count of misses. The lease heals, straight to healthy, by `recover_after` heartbeats
@@ -178,6 +188,12 @@ impl Lease {
             self.lease_health = verdict;
             self.cause = HealthSource::Lease;
         }
+    }
+
+    /// Time was set back to `now`, for a stall is forgiven: what was heard since then was heard now.
+    pub fn rewind(&mut self, now: u64) {
+        self.last_seen = self.last_seen.min(now);
+        self.good_at = self.good_at.min(now);
     }
 
     /// When the next heartbeat will count as missed.

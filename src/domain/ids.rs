@@ -109,6 +109,15 @@ id!(
     /// A workflow.
     WorkflowId
 );
+
+impl WorkflowId {
+    /// The id of a workflow that was given none: `wf-` and the UUID, which the edge made.
+    #[must_use]
+    pub fn from_uuid(uuid: uuid::Uuid) -> Self {
+        Self(format!("wf-{uuid}").into())
+    }
+}
+
 id!(
     /// A step within one workflow.
     StepId

@@ -163,7 +163,7 @@ impl SwitchPattern {
     ///
     /// # Errors
     /// Every mistake, with its place.
-    pub fn parse(body: &Value, base: &str, name: &str) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(body: &Value, base: &str, name: &PatternName) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::of(body, base)?;
         let enabled = fields.flag("enabled");
         if fields.get("enabled").is_none() {
@@ -171,13 +171,13 @@ impl SwitchPattern {
         }
         if fields
             .text("name", MAX_NAME_LEN)
-            .is_some_and(|told| told != name)
+            .is_some_and(|told| told != name.0)
         {
             fields.wrong("name", "contradicts the path");
         }
         let description = Self::description_in(&mut fields);
         let occurred_at = fields.time("occurredAt");
-        let name = name.to_owned();
+        let name = name.0.clone();
         fields.finish(enabled.map(|enabled| Self {
             name,
             enabled,
@@ -202,7 +202,21 @@ impl SwitchPattern {
 
 /// A pattern's name, checked as ids are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PatternName(pub String);
+pub struct PatternName(String);
+
+impl PatternName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for PatternName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl std::str::FromStr for PatternName {
     type Err = InvalidId;
@@ -319,7 +333,7 @@ mod tests {
     fn a_body_is_read_whole() {
         let parse = |body: &str| {
             let body: Value = serde_json::from_str(body).expect("JSON");
-            SwitchPattern::parse(&body, "", "mine")
+            SwitchPattern::parse(&body, "", &PatternName("mine".to_owned()))
                 .map_err(|errors| errors.into_iter().map(|e| e.pointer).collect())
         };
         assert_eq!(

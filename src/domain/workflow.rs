@@ -24,7 +24,7 @@ use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use self::{decide::Draft, index::Index};
 pub use self::{
-    query::{StepCursor, StepQuery, StepsPage},
+    query::{StepCursor, StepQuery, StepsPage, WorkflowQuery, WorkflowsPage},
     report::EndKind,
     save::SavedWorkflows,
     state::{Workflow, WorkflowStatus},

@@ -6,6 +6,7 @@
 //! journal can re-use sequences, but never a position, and no side file with the last acknowledged sequence is
 //! needed.
 
+pub(super) mod backup;
 mod block;
 mod fetch;
 mod leases;
@@ -15,10 +16,12 @@ mod read;
 mod reader;
 mod recover;
 mod room;
+pub(super) mod salvage;
 mod schema;
 mod seal;
 mod search;
 mod terms;
+pub(super) mod verify;
 mod writer;
 
 use std::{fs::File, path::Path, sync::Arc};
@@ -59,12 +62,7 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
     let lock = Lock::take(directory)?;
     let mut ballast = Ballast::new(directory);
     let path = directory.join(schema::FILE);
-    let connection = schema::open_writer(&path).map_err(|e| match e {
-        Unusable::TooNew(found) => {
-            OpenError::TooNew { directory: directory.to_owned(), found, known: schema::VERSION }
-        }
-        e => failed(e.to_string()),
-    })?;
+    let connection = schema::open_writer(&path).map_err(|e| refused(directory, e))?;
     let unread = |e: rusqlite::Error| failed(e.to_string());
     let standing = standing(&connection).map_err(unread)?;
     let epochs = begin_epoch(&connection, &standing).or_else(|_| {
@@ -90,6 +88,14 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
         writer.publish();
     }
     Ok((writer, Reader { shared, pool: Pool::new(path) }))
+}
+
+fn refused(directory: &Path, why: Unusable) -> OpenError {
+    let directory = directory.to_owned();
+    match why {
+        Unusable::TooNew(found) => OpenError::TooNew { directory, found, known: schema::VERSION },
+        why => OpenError::Failed { directory, cause: why.to_string() },
+    }
 }
 
 /// Makes the directory, and makes sure that it is still there after a power cut.

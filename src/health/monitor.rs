@@ -3,11 +3,15 @@
 //! Asks the hub only where a verdict changes or a lease ends, one question per lease at a time, and asks
 //! again later where the hub couldn't. Time in which its own timers stood still counts for nobody.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Leases, Now, change_health, suspicion::Turn, timers::Due};
 use crate::{
@@ -71,8 +75,17 @@ impl Leases {
 
     /// Takes this much time out of everybody's count: the hub's own timers stood still.
     pub fn forgive(&self, stalled_ms: u64) {
-        self.stalled_ms
-            .fetch_add(stalled_ms, std::sync::atomic::Ordering::Relaxed);
+        self.stalled_ms.fetch_add(stalled_ms, Ordering::Relaxed);
+        let now = self.now();
+        for shard in &self.shards {
+            for (server, entry) in shard.lock().iter_mut() {
+                entry.lease.rewind(now.lease);
+                let next = entry.lease.next_miss();
+                if next < entry.timer {
+                    self.set_timer(entry, server, next);
+                }
+            }
+        }
     }
 
     /// How long until the next lease is due, ms.
@@ -98,7 +111,7 @@ impl Leases {
     }
 
     fn judge(&self, now: Now) -> bool {
-        let connected = self.connected.load(std::sync::atomic::Ordering::Relaxed);
+        let connected = self.connected.load(Ordering::Relaxed);
         let mut timers = self.timers.lock();
         let turn = timers
             .suspicion
@@ -211,7 +224,8 @@ pub async fn watch(leases: Arc<Leases>, hub: Hub, stop: CancellationToken) {
                 Some(answered) = asked.join_next() => {
                     let Ok((ask, outcome)) = answered else { continue };
                     if let Err(cause) = &outcome {
-                        warn!(server.id = %ask.server, "health of {} has to wait: {cause}", ask.server);
+                        // The hub itself tells of its trouble, once.
+                        debug!(server.id = %ask.server, "health of {} has to wait: {cause}", ask.server);
                     }
                     leases.settle(&ask, outcome.is_ok(), &hub.state());
                 }

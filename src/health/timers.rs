@@ -61,4 +61,9 @@ impl Timers {
     pub(super) fn next(&self) -> Option<u64> {
         self.queue.first_key_value().map(|(key, _)| key.0)
     }
+    /// How many there are: as many as leases, but for those that a look is at.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
 }

@@ -17,10 +17,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Command, EventType, FieldError, Json, Rejection, ServerId, WorkflowId,
-        command::Emit,
-        health::Heartbeat,
-        server::from_event::ServerRequest,
+        Command, EventType, FieldError, Json, Rejection, ServerId, WorkflowId, command::Emit,
+        health::Heartbeat, server::from_event::ServerRequest,
     },
     health::Beat,
     hub::{Answer, HubError},
@@ -92,7 +90,10 @@ async fn publish(Shared(app): Shared<App>, change: RawChange) -> Result<Answer, 
                 let command = app.leases.preview(&server, &heartbeat);
                 beats.push((server, heartbeat));
                 command.map_err(|cause| {
-                    let rejection = Rejection::InBatch { index, cause: Box::new(cause) };
+                    let rejection = Rejection::InBatch {
+                        index,
+                        cause: Box::new(cause),
+                    };
                     refused(rejection.into(), is_batch)
                 })?
             }
@@ -123,7 +124,11 @@ fn with_lease(app: &App, mut command: Command) -> Command {
 /// Takes a heartbeat in whose consequence is committed. Should another heartbeat have come between, what it
 /// leads to follows by itself; should that fail, the next one leads to it again.
 async fn renew(app: &App, server: &ServerId, heartbeat: &Heartbeat) {
-    if let Ok(Beat { change: Some(change), .. }) = app.leases.heartbeat(server, heartbeat) {
+    if let Ok(Beat {
+        change: Some(change),
+        ..
+    }) = app.leases.heartbeat(server, heartbeat)
+    {
         let followed = app.hub.execute(Command::ChangeHealth(*change), None).await;
         if let Err(error) = followed {
             tracing::debug!(server.id = %server, "a change of health waits for the next heartbeat: {error}");
@@ -343,10 +348,7 @@ fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
             wrong("data", error.to_string());
             None
         }
-        None => {
-            wrong("data", "is required: any JSON".to_owned());
-            None
-        }
+        None => Some(Json::empty_object()),
     };
     let (Some(kind), Some(data), true) = (kind, data, errors.is_empty()) else {
         return Err(errors);
@@ -386,7 +388,10 @@ fn core_event(
     of_workflow.map_or_else(
         || {
             let detail = "is the hub's own to say".to_owned();
-            Err(vec![FieldError { pointer: format!("{base}/type"), detail }])
+            Err(vec![FieldError {
+                pointer: format!("{base}/type"),
+                detail,
+            }])
         },
         |command| command.map(Asked::Command),
     )

@@ -171,7 +171,7 @@ fn unsupported(detail: impl Into<String>) -> Problem {
 pub fn missing_body() -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
-        "body-required",
+        "body-missing",
         "The call needs a body",
         "this call needs a JSON body and came without one",
     )

@@ -20,9 +20,10 @@ pub(super) struct EventInput {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "lms-server-001")]
     server_id: Option<String>,
-    /// Any JSON; of a core type, what that type's command takes.
+    /// Any JSON, `{}` where it is left out; of a core type, what that type's command takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = json!({"count": 3}))]
-    data: serde_json::Value,
+    data: Option<serde_json::Value>,
 }
 
 /// One event, or 1 to 1000 of them.

@@ -61,9 +61,9 @@ pub struct StatusView {
     /// Streams open now.
     #[schema(example = 4)]
     pub sse_clients: u64,
-    /// Patterns that are switched on.
-    #[schema(example = 2)]
-    pub enabled_patterns: u64,
+    /// Names of the patterns that are switched on.
+    #[schema(example = json!(["event_driven", "sse_integration"]))]
+    pub enabled_patterns: Vec<String>,
     /// The hub doubts itself: most of the fleet fell silent at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub self_suspect: Option<SelfSuspect>,
@@ -101,7 +101,8 @@ impl StatusView {
                 .patterns
                 .iter()
                 .filter(|pattern| pattern.enabled)
-                .count() as u64,
+                .map(|pattern| pattern.name.clone())
+                .collect(),
             self_suspect: app.leases.suspect(),
             clock_jump: app.hub.clock_jump(),
             last_event_id: app.hub.name(state.sequence),

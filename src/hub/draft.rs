@@ -176,6 +176,7 @@ impl<'a> Draft<'a> {
                             .saturating_add_unsigned(server.heartbeat_interval_ms),
                         missed_heartbeats: 0,
                         metrics: None,
+                        grounds: None,
                     };
                     Json::of(&server.view(Some(&lease)))
                 });

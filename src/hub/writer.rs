@@ -169,15 +169,15 @@ impl Writer {
             }
             self.note_writable();
             self.count(&records, started.elapsed());
+            // First the state, so that who hears of an event finds it there; then the streams, which have
+            // the longest way; last those who ask for more.
             shared.state.store(Arc::new(draft.state));
-            shared
-                .changed
-                .send_replace(records[records.len() - 1].sequence);
+            self.tail.publish(&records, &epochs);
             let state = shared.state.load();
             for observer in &self.observers {
                 observer.committed(&state, &draft.events);
             }
-            self.tail.publish(&records, &epochs);
+            shared.changed.send_replace(state.sequence);
         }
         for server in &draft.renewed {
             self.observers

@@ -61,20 +61,24 @@ impl Lease {
             let (good, needed) = (self.good, rules.recover_after);
             return format!("{good} of {needed} heartbeats to recover, expected every {expected}");
         }
-        let missed = self.missed;
-        match &self.restarted {
-            Some(time) => format!(
-                "not seen since the hub restarted at {time}; {missed} missed, expected every {expected}"
+        let missed = match self.missed {
+            0 => String::new(),
+            missed => format!("{missed} missed, "),
+        };
+        let heard = match &self.restarted {
+            Some(time) => format!("not seen since the hub restarted at {time}"),
+            None => format!(
+                "no heartbeat for {}",
+                words(now.saturating_sub(self.last_seen))
             ),
-            None => {
-                let silent = words(now.saturating_sub(self.last_seen));
-                format!("no heartbeat for {silent}; {missed} missed, expected every {expected}")
-            }
-        }
+        };
+        format!("{heard}; {missed}expected every {expected}")
     }
 }
 
-fn name(health: Health) -> &'static str {
+/// The health's name, as the API has it.
+#[must_use]
+pub fn name(health: Health) -> &'static str {
     match health {
         Health::Healthy => "healthy",
         Health::Degraded => "degraded",

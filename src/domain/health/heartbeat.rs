@@ -20,7 +20,7 @@ pub const MAX_METRICS: usize = 64;
 pub const MAX_METRIC_LEN: usize = 128;
 
 /// A heartbeat: `{health?, detail?, instanceId?, metrics?, occurredAt?}`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Heartbeat {
     /// What the server says of itself; `None` says nothing, and an earlier report stands.
@@ -28,8 +28,10 @@ pub struct Heartbeat {
     /// Its reasons, in words.
     pub detail: Option<String>,
     /// Which run of it this is; `None` matches any.
+    #[schema(value_type = Option<String>)]
     pub instance_id: Option<InstanceId>,
     /// What it measured of itself; `None` leaves what it said before.
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub metrics: Option<Metrics>,
     /// The producer's own time.
     pub occurred_at: Option<i64>,

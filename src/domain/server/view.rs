@@ -24,6 +24,17 @@ pub struct LeaseView {
     pub missed_heartbeats: u32,
     /// What it last measured of itself.
     pub metrics: Option<Metrics>,
+    /// What speaks for the verdict now, where that isn't `healthy`; `None` leaves what the last event said.
+    pub grounds: Option<Grounds>,
+}
+
+/// Why a server isn't healthy, as its lease knows at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grounds {
+    /// `missed_heartbeats`, `reported`.
+    pub reason: &'static str,
+    /// In words.
+    pub detail: String,
 }
 
 /// A server as the API shows it.
@@ -70,6 +81,7 @@ impl Server {
     #[must_use]
     pub fn view(&self, lease: Option<&LeaseView>) -> ServerView {
         let lease = lease.filter(|_| self.is_connected());
+        let grounds = lease.and_then(|lease| lease.grounds.as_ref());
         let due_at = lease.map_or_else(
             || {
                 self.last_seen_at
@@ -86,8 +98,14 @@ impl Server {
                 "disconnected"
             },
             health: self.shown_health(),
-            reason: self.reason.clone(),
-            detail: self.detail.clone(),
+            reason: grounds.map_or_else(
+                || self.reason.clone(),
+                |grounds| Some(grounds.reason.to_owned()),
+            ),
+            detail: grounds.map_or_else(
+                || self.detail.clone(),
+                |grounds| Some(grounds.detail.clone()),
+            ),
             last_seen_at: lease.map_or(self.last_seen_at, |lease| lease.last_seen_at),
             due_at: self.is_connected().then_some(due_at),
             missed_heartbeats: lease

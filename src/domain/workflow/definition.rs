@@ -20,13 +20,17 @@ const MAX_TIMEOUT_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 const MAX_RETRIES: u64 = 1000;
 
 impl StartWorkflow {
-    /// Reads a definition that stands at `base` in the body. `fresh` is its id where it names none.
+    /// Reads a definition that stands at `base` in the body. `fresh` makes its id where it names none.
     ///
     /// # Errors
     /// Every mistake, with its place.
-    pub fn parse(body: &Value, base: &str, fresh: WorkflowId) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(
+        body: &Value,
+        base: &str,
+        fresh: impl FnOnce() -> WorkflowId,
+    ) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::of(body, base)?;
-        let id = fields.parsed("id").unwrap_or(fresh);
+        let id = fields.parsed("id").unwrap_or_else(fresh);
         let name = fields.required_text("name", MAX_NAME_LEN);
         let description = fields.text("description", MAX_DESCRIPTION_LEN);
         let timeout_ms = alias(&mut fields, "timeoutMs", "timeout", |fields, name| {

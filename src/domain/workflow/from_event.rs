@@ -61,7 +61,11 @@ fn started(
     let Some(id) = id else {
         return fields.finish(None);
     };
-    let start = fields.absorb(StartWorkflow::parse(&Value::Object(definition), base, id));
+    let start = fields.absorb(StartWorkflow::parse(
+        &Value::Object(definition),
+        base,
+        || id,
+    ));
     let start = start.map(|start| StartWorkflow {
         server: server.cloned(),
         occurred_at,

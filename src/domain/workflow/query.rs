@@ -6,7 +6,7 @@
 use std::{fmt, ops::Bound, str::FromStr};
 
 use super::{
-    StepView, Workflows,
+    StepView, WorkflowStatus, WorkflowView, Workflows,
     index::{Place, Places},
     step::{Step, StepStatus},
 };
@@ -17,6 +17,29 @@ use crate::domain::{
 
 /// Steps that one page may look at.
 const MAX_LOOK: usize = 10_000;
+
+/// Steps that one page of workflows may hold, by which it stays of bearable size.
+const MAX_STEPS_SHOWN: usize = 20_000;
+
+/// Which workflows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkflowQuery {
+    /// Workflows that are this far.
+    pub status: Option<WorkflowStatus>,
+    /// Workflows after this one.
+    pub after: Option<WorkflowId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of workflows.
+#[derive(Debug, Clone)]
+pub struct WorkflowsPage {
+    /// The workflows, in order of their ids, without their definitions.
+    pub workflows: Vec<WorkflowView>,
+    /// What the next page comes after; `None`: there is none.
+    pub next: Option<WorkflowId>,
+}
 
 /// Which steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +89,37 @@ pub struct StepsPage {
 }
 
 impl Workflows {
+    /// One page of the workflows that a query asks for.
+    #[must_use]
+    pub fn workflows_page(
+        &self,
+        query: &WorkflowQuery,
+        now: i64,
+        policy: &Policy,
+    ) -> WorkflowsPage {
+        let mut page = WorkflowsPage {
+            workflows: Vec::new(),
+            next: None,
+        };
+        let (mut last, mut steps) = (None, 0);
+        for (looked, workflow) in self.after(query.after.as_ref()).enumerate() {
+            let is_full = page.workflows.len() == query.limit.max(1) || steps >= MAX_STEPS_SHOWN;
+            if looked == MAX_LOOK || is_full {
+                page.next = last;
+                break;
+            }
+            let wanted = query
+                .status
+                .is_none_or(|status| status == workflow.status());
+            if wanted && !workflow.is_expired(now, policy) {
+                steps += workflow.total_steps() as usize;
+                page.workflows.push(workflow.summary());
+            }
+            last = Some(workflow.id.clone());
+        }
+        page
+    }
+
     /// One page of the steps that a query asks for.
     #[must_use]
     pub fn steps_page(&self, query: &StepQuery, now: i64, policy: &Policy) -> StepsPage {

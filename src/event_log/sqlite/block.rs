@@ -102,6 +102,11 @@ impl Packer {
         self.ends.is_empty()
     }
 
+    /// The sequence of the record that it takes next.
+    pub(super) fn next(&self) -> u64 {
+        self.first + self.ends.len() as u64
+    }
+
     /// Adds the next record.
     pub(super) fn push(&mut self, record: &Record<'_>) {
         let start = self.body.len();

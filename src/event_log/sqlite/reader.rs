@@ -96,7 +96,7 @@ fn stretch(
     Ok(found.map_or((middle, next, false), |(first, ts_max)| (first, next, ts_max >= time)))
 }
 
-fn load_snapshot(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
+pub(super) fn load_snapshot(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
     let mut statement =
         connection.prepare_cached("SELECT seq, crc, state FROM snapshots ORDER BY seq DESC")?;
     let mut rows = statement.query([])?;
@@ -111,7 +111,7 @@ fn load_snapshot(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u
     Ok(None)
 }
 
-fn load_leases(connection: &Connection) -> rusqlite::Result<Vec<SavedLease>> {
+pub(super) fn load_leases(connection: &Connection) -> rusqlite::Result<Vec<SavedLease>> {
     let leases = connection
         .prepare_cached("SELECT crc, body FROM leases")?
         .query_row([], |row| {

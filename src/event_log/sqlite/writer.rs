@@ -4,7 +4,7 @@
 //! except [`AppendError::Unknown`], after which the process must end. Readers learn of a new head only after
 //! the commit that brought it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi};
 
@@ -31,6 +31,9 @@ pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// Snapshots kept: the newest, and one to fall back on where that is damaged.
 const SNAPSHOTS: i64 = 2;
+
+/// How long the end waits for readers.
+const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// What a probe writes, and takes back.
 const PROBE_BYTES: i64 = 64 * 1024;
@@ -197,7 +200,8 @@ impl Writer {
         if self.is_seal_due() { self.seal() } else { Ok(()) }
     }
 
-    fn insert_block(&mut self) -> rusqlite::Result<()> {
+    /// Stores the block that was packed.
+    pub(super) fn insert_block(&mut self) -> rusqlite::Result<()> {
         let (span, body) = self.packer.finish();
         self.connection
             .prepare_cached("INSERT INTO blocks VALUES (?1, ?2, ?3, ?4)")?
@@ -208,6 +212,14 @@ impl Writer {
         self.standing.unsealed.bytes += body.len();
         self.packer.begin(span.last + 1, span.ts_max);
         Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Leaves the file whole without its journal, where no reader is in the way. Not needed for safety.
+    fn drop(&mut self) {
+        let _ = self.connection.busy_timeout(LAST_WAIT);
+        let _ = self.journal_pages("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 }
 
