@@ -66,7 +66,10 @@ pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr
             opening.opened = head;
             Way::Stream(Box::new(opening))
         }
-        None => Way::Hyper { read, answer: Some(Box::new(answer)) },
+        None => Way::Hyper {
+            read,
+            answer: Some(Box::new(answer)),
+        },
     }
 }
 
@@ -80,7 +83,9 @@ async fn request_for_stream(socket: &TcpStream, read: &mut Vec<u8>, most: usize)
                 Parsed::Other => return Some(None),
                 Parsed::Partial => {}
             },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await.ok()?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.readable().await.ok()?
+            }
             Err(_) => return None,
         }
     }
@@ -115,7 +120,9 @@ fn parse(read: &[u8], most: usize) -> Parsed {
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(read) {
         Ok(httparse::Status::Partial) => Parsed::Partial,
-        Ok(httparse::Status::Complete(_)) => request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request))),
+        Ok(httparse::Status::Complete(_)) => {
+            request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request)))
+        }
         // Hyper knows how to answer what isn't HTTP.
         Err(_) => Parsed::Other,
     }
@@ -148,7 +155,13 @@ fn head(answer: &Response) -> Vec<u8> {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(answer.status().as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(answer.status().canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(
+        answer
+            .status()
+            .canonical_reason()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     out.extend_from_slice(b"\r\n");
     let mut line = |name: &[u8], value: &[u8]| {
         out.extend_from_slice(name);
@@ -196,7 +209,10 @@ mod tests {
             ("GET /eventsx", "other"),
             ("POST /events HTTP/1.1\r\n", "other"),
             ("GET /events HTTP/1.0\r\n\r\n", "other"),
-            ("GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx", "other"),
+            (
+                "GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx",
+                "other",
+            ),
             ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
             ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
