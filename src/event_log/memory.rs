@@ -238,13 +238,14 @@ impl LogWriter for Memory {
 }
 
 impl LogReader for Memory {
+    // Recursive, because a visitor of `read` may ask.
     fn info(&self) -> LogInfo {
-        let inner = self.inner.read();
+        let inner = self.inner.read_recursive();
         LogInfo { floor: inner.floor(), head: inner.head, bytes: inner.bytes }
     }
 
     fn epochs(&self) -> Arc<Epochs> {
-        self.inner.read().epochs.clone()
+        self.inner.read_recursive().epochs.clone()
     }
 
     fn read(

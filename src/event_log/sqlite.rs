@@ -85,7 +85,7 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
     };
     if let Err(e) = writer.commit(Writer::seal) {
         tracing::warn!("the log was opened, but can't be written: {e}");
-        writer.publish();
+        writer.publish(0);
     }
     Ok((writer, Reader { shared, pool: Pool::new(path) }))
 }

@@ -55,6 +55,7 @@ pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
         bounds,
         unsealed: Unsealed::default(),
         snapshot,
+        keys: None,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::{ErrorKind, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +11,14 @@ use crate::event_log::OpenError;
 /// Bytes kept back, enough to checkpoint and prune with on a full disk.
 const BALLAST: u64 = 4 * 1024 * 1024;
 
-/// A disk with less than this free is full.
-const FULL_BELOW: u64 = 256 * 1024;
+/// Without the ballast, a disk with less than this free counts as full: what is left is for pruning.
+const RESERVE: u64 = 2 * BALLAST;
+
+/// What has to be free before the ballast is taken up.
+const PLENTY: u64 = 4 * BALLAST;
+
+/// What is written to find out whether a disk is full.
+const TRIED: usize = 64 * 1024;
 
 /// Holds the directory for this process until dropped. The system lets go of it when the process dies.
 #[derive(Debug)]
@@ -78,7 +84,7 @@ impl Ballast {
 
     /// Takes the room up again once there is plenty.
     pub(super) fn restore(&mut self) {
-        if self.present || free_bytes(&self.directory).is_none_or(|free| free < 8 * BALLAST) {
+        if self.present || free_bytes(&self.directory).is_none_or(|free| free < PLENTY) {
             return;
         }
         let zeros = vec![0_u8; 1024 * 1024];
@@ -92,14 +98,23 @@ impl Ballast {
         }
     }
 
+    /// Whether what room there is has to be left for pruning.
+    pub(super) fn is_short(&self) -> bool {
+        !self.present && free_bytes(&self.directory).is_some_and(|free| free < RESERVE)
+    }
+
     fn path(&self) -> PathBuf {
         self.directory.join("ballast")
     }
 }
 
-/// Whether the disk of a directory has nothing left.
+/// Whether no more can be written in a directory for want of room, which SQLite doesn't always tell from other
+/// failures.
 pub(super) fn is_exhausted(directory: &Path) -> bool {
-    free_bytes(directory).is_some_and(|free| free < FULL_BELOW)
+    let path = directory.join("room");
+    let tried = File::create(&path).and_then(|mut file| file.write_all(&[0; TRIED]));
+    let _ = std::fs::remove_file(path);
+    tried.is_err_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// Bytes that this process may still write on the disk of a directory, where the system can say.

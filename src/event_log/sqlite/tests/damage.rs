@@ -222,3 +222,23 @@ fn a_damaged_snapshot_gives_way_to_the_one_before() {
     tamper(directory.path(), "UPDATE snapshots SET state = x'00'; UPDATE leases SET crc = 1");
     assert_eq!(log.reader.load_snapshot().expect("read"), None);
 }
+
+#[test]
+fn damage_does_not_stop_pruning() {
+    for sql in [
+        "UPDATE blocks SET last = 1000000, ts_max = 1000000 WHERE first = 1",
+        "UPDATE blocks SET last = 0 WHERE first = 1",
+        "DELETE FROM blocks WHERE first = 1",
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        closed_log(directory.path());
+        tamper(directory.path(), sql);
+        let mut log = opened(directory.path());
+        log.writer.save_snapshot(400, b"").expect("saved");
+        let age = Some(std::time::Duration::from_millis(1000));
+        let bound = crate::event_log::Retention { age, ..super::KEEP };
+        while log.writer.prune(&bound, 2000).expect("pruned").more {}
+        let info = log.reader.info();
+        assert_eq!((info.floor, info.head), (401, 400), "{sql}");
+    }
+}
