@@ -28,7 +28,10 @@ struct Texts {
 impl Texts {
     fn new() -> Self {
         let data = format!(r#"{{"n":1,"text":"{}"}}"#, "x".repeat(250));
-        Self { servers: (0..SERVERS).map(|n| format!("server-{n:03}")).collect(), data }
+        Self {
+            servers: (0..SERVERS).map(|n| format!("server-{n:03}")).collect(),
+            data,
+        }
     }
 
     fn record(&self, sequence: u64) -> Record<'_> {
@@ -46,7 +49,9 @@ impl Texts {
     }
 
     fn batch(&self, after: u64, count: u64) -> Vec<Record<'_>> {
-        (after + 1..=after + count).map(|sequence| self.record(sequence)).collect()
+        (after + 1..=after + count)
+            .map(|sequence| self.record(sequence))
+            .collect()
     }
 }
 
@@ -77,20 +82,32 @@ fn read(c: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a directory");
     let mut log = opened(directory.path());
     for after in (0..STORED).step_by(PER_COMMIT as usize) {
-        log.writer.append(&texts.batch(after, PER_COMMIT), &[]).expect("appended");
+        log.writer
+            .append(&texts.batch(after, PER_COMMIT), &[])
+            .expect("appended");
     }
-    let needle = Record { kind: "needle.found", ..texts.record(STORED + 1) };
+    let needle = Record {
+        kind: "needle.found",
+        ..texts.record(STORED + 1)
+    };
     log.writer.append(&[needle], &[]).expect("appended");
     drop(log);
 
-    let OpenLog { writer: _writer, reader } = opened(directory.path());
+    let OpenLog {
+        writer: _writer,
+        reader,
+    } = opened(directory.path());
     let mut all = |name: &str, throughput: u64, order: Order, filter: Filter| {
         let mut group = c.benchmark_group("read");
         group.throughput(Throughput::Elements(throughput));
         group.bench_function(name, |b| {
             b.iter(|| {
-                let mut range =
-                    ReadRange { after: 0, until: STORED + 1, order, scan_limit: 1000 };
+                let mut range = ReadRange {
+                    after: 0,
+                    until: STORED + 1,
+                    order,
+                    scan_limit: 1000,
+                };
                 let mut found = 0_u64;
                 while range.after < range.until {
                     let scanned = reader
@@ -112,14 +129,41 @@ fn read(c: &mut Criterion) {
         group.finish();
     };
     all("all", STORED + 1, Order::Ascending, Filter::all());
-    all("all_descending", STORED + 1, Order::Descending, Filter::all());
+    all(
+        "all_descending",
+        STORED + 1,
+        Order::Descending,
+        Filter::all(),
+    );
     let server = ServerId::parse("server-007").expect("an id");
-    let servers = Selection { servers: vec![server], ..Selection::default() };
+    let servers = Selection {
+        servers: vec![server],
+        ..Selection::default()
+    };
     let count = (1..=STORED).filter(|n| n % SERVERS as u64 == 7).count() as u64;
-    all("one_server_of_64", count, Order::Ascending, Filter { query: servers, grant: None });
+    all(
+        "one_server_of_64",
+        count,
+        Order::Ascending,
+        Filter {
+            query: servers,
+            grant: None,
+        },
+    );
     let types = vec![TypePattern::Exact("needle.found".to_owned())];
-    let needle = Selection { types, ..Selection::default() };
-    all("one_event_of_200000", 1, Order::Ascending, Filter { query: needle, grant: None });
+    let needle = Selection {
+        types,
+        ..Selection::default()
+    };
+    all(
+        "one_event_of_200000",
+        1,
+        Order::Ascending,
+        Filter {
+            query: needle,
+            grant: None,
+        },
+    );
 }
 
 criterion_group!(benches, append, read);

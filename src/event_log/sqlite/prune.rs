@@ -50,7 +50,10 @@ impl Writer {
             })?;
         }
         more |= self.give_back()?;
-        Ok(Pruned { events: self.standing.bounds.floor - floor, more })
+        Ok(Pruned {
+            events: self.standing.bounds.floor - floor,
+            more,
+        })
     }
 
     /// Finds the oldest blocks that any bound drops, a slice of them; and whether there are more.
@@ -79,7 +82,10 @@ impl Writer {
             }
             taken += bytes;
             excess_bytes = excess_bytes.saturating_sub(bytes);
-            old.push(Old { span: Span { ts_max, ..span }, end });
+            old.push(Old {
+                span: Span { ts_max, ..span },
+                end,
+            });
         }
         Ok((old, false))
     }
@@ -91,15 +97,20 @@ impl Writer {
                 "SELECT first, last, ts_max, length(body) FROM blocks ORDER BY first LIMIT ?1",
             )?
             .query_map([ROWS as i64 + 2], |row| {
-                let span =
-                    Span { first: sequence(row, 0)?, last: sequence(row, 1)?, ts_max: row.get(2)? };
+                let span = Span {
+                    first: sequence(row, 0)?,
+                    last: sequence(row, 1)?,
+                    ts_max: row.get(2)?,
+                };
                 Ok((span, sequence(row, 3)?))
             })?
             .collect()
     }
 
     fn drop_blocks(&mut self, blocks: &[Old]) -> rusqlite::Result<()> {
-        let Some(Old { span: last, end }) = blocks.last().copied() else { return Ok(()) };
+        let Some(Old { span: last, end }) = blocks.last().copied() else {
+            return Ok(());
+        };
         let mut terms = BTreeSet::new();
         let indexed = self.standing.bounds.indexed;
         for Old { span, .. } in blocks.iter().filter(|old| old.span.first <= indexed) {
@@ -152,9 +163,15 @@ impl Writer {
             .prepare_cached(
                 "SELECT count(*) FROM (SELECT 1 FROM idempotency WHERE ts <= ?1 LIMIT ?2)",
             )?
-            .query_row([now.saturating_sub(REMEMBERED_MS), some], |row| sequence(row, 0))?;
+            .query_row([now.saturating_sub(REMEMBERED_MS), some], |row| {
+                sequence(row, 0)
+            })?;
         // Counting them all takes a while: done once, and again only when there seem to be too many.
-        if self.standing.keys.is_none_or(|keys| keys > retention.idempotency_keys) {
+        if self
+            .standing
+            .keys
+            .is_none_or(|keys| keys > retention.idempotency_keys)
+        {
             let count = self
                 .connection
                 .prepare_cached("SELECT count(*) FROM idempotency")?
@@ -177,7 +194,10 @@ impl Writer {
                  (SELECT key FROM idempotency ORDER BY ts LIMIT ?1)",
             )?
             .execute([sql(count.min(ROWS as u64))])?;
-        self.standing.keys = self.standing.keys.map(|keys| keys.saturating_sub(dropped as u64));
+        self.standing.keys = self
+            .standing
+            .keys
+            .map(|keys| keys.saturating_sub(dropped as u64));
         Ok(count > ROWS as u64)
     }
 
@@ -188,13 +208,18 @@ impl Writer {
             return Ok(false);
         }
         let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-        let done = self.connection.prepare_cached(&vacuum).and_then(|mut statement| {
-            let mut rows = statement.query([])?;
-            while rows.next()?.is_some() {}
-            Ok(())
-        });
+        let done = self
+            .connection
+            .prepare_cached(&vacuum)
+            .and_then(|mut statement| {
+                let mut rows = statement.query([])?;
+                while rows.next()?.is_some() {}
+                Ok(())
+            });
         match done {
-            Ok(()) => self.settle().map(|()| free - VACUUM_PAGES >= SPARE_PAGES + VACUUM_PAGES),
+            Ok(()) => self
+                .settle()
+                .map(|()| free - VACUUM_PAGES >= SPARE_PAGES + VACUUM_PAGES),
             Err(e) => Err(self.refusal(&e, true)),
         }
     }

@@ -32,8 +32,10 @@ impl Lock {
     /// # Errors
     /// [`OpenError::InUse`] where another process has it, [`OpenError::Failed`] where it can't be written.
     pub(super) fn take(directory: &Path) -> Result<Self, OpenError> {
-        let failed =
-            |e: std::io::Error| OpenError::Failed { directory: directory.to_owned(), cause: e.to_string() };
+        let failed = |e: std::io::Error| OpenError::Failed {
+            directory: directory.to_owned(),
+            cause: e.to_string(),
+        };
         let path = directory.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -46,8 +48,14 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(OpenError::InUse { directory: directory.to_owned(), pid });
+                let pid = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(OpenError::InUse {
+                    directory: directory.to_owned(),
+                    pid,
+                });
             }
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
@@ -68,8 +76,12 @@ pub(super) struct Ballast {
 impl Ballast {
     /// Takes up the room in a directory, unless the disk has little left.
     pub(super) fn new(directory: &Path) -> Self {
-        let present = std::fs::metadata(directory.join("ballast")).is_ok_and(|m| m.len() == BALLAST);
-        let mut ballast = Self { directory: directory.to_owned(), present };
+        let present =
+            std::fs::metadata(directory.join("ballast")).is_ok_and(|m| m.len() == BALLAST);
+        let mut ballast = Self {
+            directory: directory.to_owned(),
+            present,
+        };
         ballast.restore();
         ballast
     }
@@ -121,4 +133,33 @@ pub(super) fn is_exhausted(directory: &Path) -> bool {
 fn free_bytes(directory: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(directory).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ballast_is_given_back_and_taken_up_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("ballast");
+        let mut ballast = Ballast::new(directory.path());
+        assert_eq!(std::fs::metadata(&file).expect("there").len(), BALLAST);
+        ballast.release();
+        assert!(!file.exists());
+        ballast.restore();
+        assert!(file.exists() && !ballast.is_short());
+    }
+
+    #[test]
+    fn a_disk_with_room_is_not_full() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(!is_exhausted(directory.path()));
+        assert_eq!(
+            std::fs::read_dir(directory.path())
+                .expect("readable")
+                .count(),
+            0
+        );
+    }
 }

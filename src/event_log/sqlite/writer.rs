@@ -104,7 +104,10 @@ impl Writer {
     }
 
     fn run(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+        self.connection
+            .prepare_cached(statement)?
+            .execute([])
+            .map(drop)
     }
 
     /// Takes back what is left of a failed transaction, and says what its error means.
@@ -117,7 +120,8 @@ impl Writer {
         {
             return AppendError::Unknown(format!("{error}; then, undoing it: {e}"));
         }
-        if committing && !matches!(newest(&self.connection), Ok(head) if head <= self.standing.head) {
+        if committing && !matches!(newest(&self.connection), Ok(head) if head <= self.standing.head)
+        {
             return AppendError::Unknown(error.to_string());
         }
         if self.is_full(error) {
@@ -157,20 +161,25 @@ impl Writer {
     }
 
     fn journal_pages(&self, pragma: &str) -> rusqlite::Result<u64> {
-        self.connection.prepare_cached(pragma)?.query_row([], |row| sequence(row, 1))
+        self.connection
+            .prepare_cached(pragma)?
+            .query_row([], |row| sequence(row, 1))
     }
 
     /// Tells readers where the log stands.
     pub(super) fn publish(&self, journal_pages: u64) {
         let bytes = self.live_bytes().unwrap_or(0) + journal_pages * schema::PAGE;
         let mut info = self.shared.info.write();
-        (info.floor, info.head, info.bytes) = (self.standing.bounds.floor, self.standing.head, bytes);
+        (info.floor, info.head, info.bytes) =
+            (self.standing.bounds.floor, self.standing.head, bytes);
     }
 
     /// Bytes of pages in use.
     pub(super) fn live_bytes(&self) -> rusqlite::Result<u64> {
         let count = |pragma: &str| -> rusqlite::Result<u64> {
-            self.connection.prepare_cached(pragma)?.query_row([], |row| sequence(row, 0))
+            self.connection
+                .prepare_cached(pragma)?
+                .query_row([], |row| sequence(row, 0))
         };
         let pages = count("PRAGMA page_count")?.saturating_sub(count("PRAGMA freelist_count")?);
         Ok(pages * schema::PAGE)
@@ -179,7 +188,9 @@ impl Writer {
     /// Refuses events while what room there is has to be left for pruning.
     fn check_room(&self) -> Result<(), AppendError> {
         if self.ballast.is_short() {
-            return Err(AppendError::Full("what is left is kept for pruning".to_owned()));
+            return Err(AppendError::Full(
+                "what is left is kept for pruning".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -200,7 +211,9 @@ impl Writer {
         self.standing.keys = self.standing.keys.map(|keys| keys + answers.len() as u64);
         for answer in answers {
             self.connection
-                .prepare_cached("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
                 .execute((
                     &answer.key[..],
                     &answer.request[..],
@@ -210,7 +223,11 @@ impl Writer {
                     answer.body.as_ref().map(Json::as_str),
                 ))?;
         }
-        if self.is_seal_due() { self.seal() } else { Ok(()) }
+        if self.is_seal_due() {
+            self.seal()
+        } else {
+            Ok(())
+        }
     }
 
     /// Stores the block that was packed.
@@ -237,10 +254,21 @@ impl Drop for Writer {
 }
 
 impl LogWriter for Writer {
-    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> Result<(), AppendError> {
+    fn append(
+        &mut self,
+        records: &[Record<'_>],
+        answers: &[Remembered],
+    ) -> Result<(), AppendError> {
         let next = self.standing.head + 1;
-        if let Some(stray) = (next..).zip(records).find(|(n, record)| record.sequence != *n) {
-            let cause = format!("event {} doesn't follow the log's head {}", stray.1.sequence, stray.0 - 1);
+        if let Some(stray) = (next..)
+            .zip(records)
+            .find(|(n, record)| record.sequence != *n)
+        {
+            let cause = format!(
+                "event {} doesn't follow the log's head {}",
+                stray.1.sequence,
+                stray.0 - 1
+            );
             return Err(AppendError::Unwritable(cause));
         }
         if records.is_empty() && answers.is_empty() {
@@ -252,7 +280,8 @@ impl LogWriter for Writer {
     }
 
     fn recall(&mut self, key: &KeyHash, now: i64) -> Result<Option<Remembered>, ReadError> {
-        let sql = "SELECT request, ts, seq, status, body FROM idempotency WHERE key = ?1 AND ts > ?2";
+        let sql =
+            "SELECT request, ts, seq, status, body FROM idempotency WHERE key = ?1 AND ts > ?2";
         let oldest = now.saturating_sub(REMEMBERED_MS);
         let recall = || -> rusqlite::Result<Option<Remembered>> {
             self.connection
@@ -314,7 +343,10 @@ impl LogWriter for Writer {
             connection
                 .prepare_cached("INSERT INTO scratch VALUES (zeroblob(?1))")?
                 .execute([PROBE_BYTES])?;
-            connection.prepare_cached("DELETE FROM scratch")?.execute([]).map(drop)
+            connection
+                .prepare_cached("DELETE FROM scratch")?
+                .execute([])
+                .map(drop)
         })
     }
 }
