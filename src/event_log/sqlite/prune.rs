@@ -40,8 +40,8 @@ impl Writer {
         now: i64,
     ) -> Result<Pruned, AppendError> {
         self.ballast.restore();
-        let (blocks, mut more) = self.old_blocks(retention, now).map_err(unread)?;
-        let keys = self.old_keys(retention, now).map_err(unread)?;
+        let (blocks, mut more) = self.old_blocks(retention, now).map_err(|e| unread(&e))?;
+        let keys = self.old_keys(retention, now).map_err(|e| unread(&e))?;
         let floor = self.standing.bounds.floor;
         if !blocks.is_empty() || keys > 0 {
             more |= self.commit(|writer| {
@@ -203,8 +203,13 @@ impl Writer {
 
     /// Gives free pages back to the disk; says whether there are more to give.
     fn give_back(&mut self) -> Result<bool, AppendError> {
-        let free = self.free_pages().map_err(unread)?;
+        let free = self.free_pages().map_err(|e| unread(&e))?;
         if free < SPARE_PAGES + VACUUM_PAGES {
+            if self.ballast.shortage() > 0 {
+                // Elsewhere the journal may stay long; here its room is needed.
+                let _ = self.journal_pages("PRAGMA wal_checkpoint(TRUNCATE)");
+                self.ballast.restore();
+            }
             return Ok(false);
         }
         let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
@@ -217,20 +222,16 @@ impl Writer {
                 Ok(())
             });
         match done {
-            Ok(()) => self
-                .settle()
-                .map(|()| free - VACUUM_PAGES >= SPARE_PAGES + VACUUM_PAGES),
+            Ok(()) => {
+                self.settle()?;
+                let left = free - VACUUM_PAGES >= SPARE_PAGES + VACUUM_PAGES;
+                Ok(left || self.ballast.shortage() > 0)
+            }
             Err(e) => Err(self.refusal(&e, true)),
         }
     }
-
-    fn free_pages(&self) -> rusqlite::Result<u64> {
-        self.connection
-            .prepare_cached("PRAGMA freelist_count")?
-            .query_row([], |row| sequence(row, 0))
-    }
 }
 
-fn unread(error: rusqlite::Error) -> AppendError {
+fn unread(error: &rusqlite::Error) -> AppendError {
     AppendError::Unwritable(error.to_string())
 }

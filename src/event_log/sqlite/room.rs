@@ -110,9 +110,12 @@ impl Ballast {
         }
     }
 
-    /// Whether what room there is has to be left for pruning.
-    pub(super) fn is_short(&self) -> bool {
-        !self.present && free_bytes(&self.directory).is_some_and(|free| free < RESERVE)
+    /// Bytes that the disk lacks of what has to be left for pruning. None while the ballast is there.
+    pub(super) fn shortage(&self) -> u64 {
+        if self.present {
+            return 0;
+        }
+        free_bytes(&self.directory).map_or(0, |free| RESERVE.saturating_sub(free))
     }
 
     fn path(&self) -> PathBuf {
@@ -148,7 +151,7 @@ mod tests {
         ballast.release();
         assert!(!file.exists());
         ballast.restore();
-        assert!(file.exists() && !ballast.is_short());
+        assert!(file.exists() && ballast.shortage() == 0);
     }
 
     #[test]

@@ -160,7 +160,8 @@ impl Writer {
         }
     }
 
-    fn journal_pages(&self, pragma: &str) -> rusqlite::Result<u64> {
+    /// Runs a checkpoint; says how many pages the journal has.
+    pub(super) fn journal_pages(&self, pragma: &str) -> rusqlite::Result<u64> {
         self.connection
             .prepare_cached(pragma)?
             .query_row([], |row| sequence(row, 1))
@@ -185,14 +186,22 @@ impl Writer {
         Ok(pages * schema::PAGE)
     }
 
-    /// Refuses events while what room there is has to be left for pruning.
+    /// Refuses events while what room there is, on the disk and in the file, has to be left for pruning.
     fn check_room(&self) -> Result<(), AppendError> {
-        if self.ballast.is_short() {
+        let short = self.ballast.shortage();
+        if short > 0 && self.free_pages().unwrap_or(0) * schema::PAGE < short {
             return Err(AppendError::Full(
                 "what is left is kept for pruning".to_owned(),
             ));
         }
         Ok(())
+    }
+
+    /// Pages of the file that hold nothing.
+    pub(super) fn free_pages(&self) -> rusqlite::Result<u64> {
+        self.connection
+            .prepare_cached("PRAGMA freelist_count")?
+            .query_row([], |row| sequence(row, 0))
     }
 
     fn insert(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> rusqlite::Result<()> {

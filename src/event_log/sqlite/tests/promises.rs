@@ -414,3 +414,50 @@ fn no_reader_pins_the_journal() {
     }
     assert!(longest < 8 * 1024 * 1024, "the journal grew to {longest}");
 }
+
+/// `mount -t tmpfs -o size=24m none /some/where`, then
+/// `SMALL_DISK=/some/where cargo test --lib small_disk -- --ignored`.
+#[test]
+#[ignore = "needs a small file system of its own, named by SMALL_DISK"]
+fn a_small_disk_fills_up_and_pruning_makes_room() {
+    let disk = std::path::PathBuf::from(std::env::var("SMALL_DISK").expect("SMALL_DISK is set"));
+    let directory = tempfile::tempdir_in(&disk).expect("a directory");
+    let mut log = opened(directory.path());
+    let event = Written {
+        data: "x".repeat(10_000),
+        ..Written::of("custom_x", Some("s"), 1)
+    };
+    for round in 0..3 {
+        let filler = disk.join("filler");
+        // Something else on the disk takes what is left: the log's own ballast is all there is.
+        if round == 1 {
+            let mut file = std::fs::File::create(&filler).expect("made");
+            while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+        }
+        let refused = loop {
+            let next = log.reader.info().head + 1;
+            if let Err(e) = log.writer.append(&[event.record(next)], &[]) {
+                break e;
+            }
+        };
+        assert!(matches!(refused, AppendError::Full(_)), "{refused}");
+        let head = log.reader.info().head;
+        let kept = (head + 1 - log.reader.info().floor) as usize;
+        assert_eq!(read_all(&log).len(), kept, "reads go on");
+        assert!(matches!(log.writer.probe(), Err(AppendError::Full(_))));
+        log.writer
+            .save_snapshot(head, b"state")
+            .expect("there is room for this");
+        let few = Retention { events: 10, ..KEEP };
+        while log.writer.prune(&few, 1).expect("pruned").more {}
+        if round == 1 {
+            std::fs::remove_file(filler).expect("removed");
+        }
+        log.writer.probe().expect("there is room again");
+    }
+    assert!(
+        super::super::verify::verify(directory.path())
+            .expect("readable")
+            .is_sound()
+    );
+}
