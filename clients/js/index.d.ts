@@ -335,7 +335,7 @@ export interface StepReport extends Identity {
 export interface EmittedEvent {
   type: CoreType | CustomType;
   serverId?: string;
-  data?: Json;
+  data: Json;
 }
 
 export interface CallOptions {

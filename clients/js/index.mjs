@@ -458,8 +458,8 @@ export class RegisteredServer {
   }
 
   async #beatOrRegister(intervalMs) {
-    // A beat that takes longer than an interval says nothing that the next one doesn't.
-    const once = { timeoutMs: intervalMs, retries: 0 };
+    // A beat that takes longer than an interval says nothing that the next one doesn't; a second is no long time.
+    const once = { timeoutMs: Math.max(intervalMs, 1_000), retries: 0 };
     try {
       return await this.#beat(once);
     } catch (error) {

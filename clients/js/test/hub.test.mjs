@@ -76,7 +76,7 @@ test('a drained hub says so, and the stream goes on when it is back', withHub, a
   await eventually(async () => (await hub.getStatus()).sseClients === 1, 'the stream');
   await process.kill('SIGTERM');
   await process.start();
-  await hub.emit({ type: 'custom_hello' });
+  await hub.emit({ type: 'custom_hello', data: {} });
   assert.equal((await next).value.type, 'custom_hello');
   assert.deepEqual(reasons, ['draining']);
   events.close();
@@ -173,14 +173,14 @@ test('a snapshot and every change after it', withHub, async (t) => {
 test('an unknown place is a gap, a bad query an error', withHub, async (t) => {
   const { url } = await startHub(t);
   const hub = new Hub(url);
-  await hub.emit([{ type: 'custom_a' }, { type: 'custom_b' }]);
+  await hub.emit([{ type: 'custom_a', data: {} }, { type: 'custom_b', data: {} }]);
   let gap;
   const events = hub.events({ lastEventId: 'no-such-1', onGap: (told) => (gap = told) });
   await take(events, 1);
   assert.ok(['malformed', 'unknown_log'].includes(gap.reason), gap.reason);
   events.close();
   await assert.rejects(hub.events({ type: 'server_conected' }).next(), (error) => error.status === 400 && /server_connected/.test(error.message));
-  await assert.rejects(hub.emit([{ type: 'custom_a' }, { type: 'Not A Type' }]), (error) => error.status >= 400 && error.status < 500);
+  await assert.rejects(hub.emit([{ type: 'custom_a', data: {} }, { type: 'Not A Type', data: {} }]), (error) => error.status >= 400 && error.status < 500);
   await assert.rejects(hub.getServer('nobody'), { status: 404 });
 });
 

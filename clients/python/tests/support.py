@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -60,7 +62,8 @@ class Script:
 
         class Handler(Scripted):
             def respond(self) -> None:
-                script.requests.append(self)
+                # One handler serves all the requests of its connection.
+                script.requests.append(copy.copy(self))
                 handle(self, len(script.requests))
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -75,6 +78,7 @@ class Script:
 
 class Scripted(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1
     body: Any = None
 
     def respond(self) -> None:
@@ -113,7 +117,8 @@ class Scripted(BaseHTTPRequestHandler):
 
     def drop(self) -> None:
         self.close_connection = True
-        self.connection.close()
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

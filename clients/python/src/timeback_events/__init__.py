@@ -10,13 +10,15 @@ from ._aio import AsyncEventStream, AsyncHub, AsyncRegisteredServer
 from ._errors import HubError
 from ._sse import Frame, SseParser
 from ._sync import EventStream, Hub, RegisteredServer
-from .types import Closing, Event, Gap, HistoryPage, HubEvent, Verdict
+from .types import Closing, CoreEvent, CustomEvent, Event, Gap, HistoryPage, HubEvent, Verdict
 
 __all__ = [
     "AsyncEventStream",
     "AsyncHub",
     "AsyncRegisteredServer",
     "Closing",
+    "CoreEvent",
+    "CustomEvent",
     "Event",
     "EventStream",
     "Frame",

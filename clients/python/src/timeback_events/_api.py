@@ -10,7 +10,6 @@ from ._lease import Lease
 from ._stream import Callbacks, StreamState
 from .types import (
     EmittedEvent,
-    Event,
     HistoryFilter,
     HistoryPage,
     HubEvent,
@@ -27,6 +26,7 @@ from .types import (
     StreamOptions,
     Workflow,
     WorkflowPage,
+    parse_event,
 )
 
 
@@ -45,11 +45,12 @@ class Api:
 
     def history(self, filter: HistoryFilter) -> Steps[HistoryPage]:
         page = yield from self._get("/events/history", filter)
-        events = [Event.parse(event) for event in page["events"]]
+        events = [parse_event(event) for event in page["events"]]
         return HistoryPage(events, page.get("nextCursor"), page.get("truncated", False))
 
     def event(self, id: str) -> Steps[HubEvent]:
-        return Event.parse((yield from self._get(f"/events/{segment(id)}")))
+        event: HubEvent = parse_event((yield from self._get(f"/events/{segment(id)}")))
+        return event
 
     def snapshot(self) -> Steps[Snapshot]:
         return self._get("/snapshot")

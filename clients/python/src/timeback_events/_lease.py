@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ._calls import Settings, Steps, call, segment
 from ._errors import HubError
@@ -47,7 +47,7 @@ class Lease:
             if error.type == "instance-replaced":
                 self.over = "replaced"
             raise
-        self.state = {**self.state, **answer}
+        self.state = cast(ServerState, {**self.state, **answer})
         self.due_in = self._interval
         return self.state
 
@@ -66,14 +66,15 @@ class Lease:
                 raise
 
     def _beat_or_register(self) -> Steps[Any]:
-        # A beat that takes longer than an interval says nothing that the next one doesn't.
+        # A beat that takes longer than an interval says nothing that the next one doesn't; a second is no long time.
+        limit = max(self._interval, 1.0)
         try:
-            return (yield from self._beat(self._interval))
+            return (yield from self._beat(limit))
         except HubError as error:
             if error.type != "server-not-registered":
                 raise
         state = yield from self.register({})
-        return (yield from self._beat(self._interval)) if self._vitals else state
+        return (yield from self._beat(limit)) if self._vitals else state
 
     def _beat(self, only_within: float | None = None) -> Steps[Any]:
         body = {**(self._vitals or {}), "instanceId": self._description["instanceId"]}

@@ -10,7 +10,7 @@ from typing import Any
 from ._calls import Answer, Request, Settings, backoff, pairs
 from ._errors import HubError
 from ._sse import Frame, SseParser
-from .types import Closing, Event, Gap, HubEvent, Snapshot, Verdict
+from .types import Closing, Gap, HubEvent, Snapshot, Verdict, parse_event
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class StreamState:
         """The event in a frame, or nothing where the frame is about the stream."""
         content = json.loads(frame.data)
         if frame.event == "message":
-            return Event.parse(content)
+            event: HubEvent = parse_event(content)
+            return event
         if frame.event == "stream_opened":
             self._opened(content)
         elif frame.event == "stream_gap":

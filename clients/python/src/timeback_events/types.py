@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Union
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Union, get_args
 
 from ._errors import HubError
 
@@ -164,19 +164,12 @@ class Event(Generic[Type, Data]):
     data: Data
     server_id: str | None = None
 
-    @staticmethod
-    def parse(content: dict[str, Any]) -> Event[Any, Any]:
-        return Event(
-            id=content["id"],
-            sequence=content["sequence"],
-            type=content["type"],
-            timestamp=content["timestamp"],
-            data=content["data"],
-            server_id=content.get("serverId"),
-        )
+
+class CustomEvent(Event[str, dict[str, Any]]):
+    """Of a type of its producer's own: a dotted name (`grades.synced`) or `custom_…`."""
 
 
-HubEvent = Union[
+CoreEvent = Union[
     Event[Literal["server_connected"], ServerConnected],
     Event[Literal["server_disconnected"], ServerDisconnected],
     Event[Literal["server_updated"], ServerUpdated],
@@ -190,9 +183,24 @@ HubEvent = Union[
     Event[Literal["integration_status_changed"], IntegrationStatusChanged],
     Event[Literal["pattern_enabled"], PatternSwitched],
     Event[Literal["pattern_disabled"], PatternSwitched],
-    Event[str, dict[str, Any]],
 ]
-"""An event of a core type, told apart by `type`, or of a custom one."""
+"""Told apart by `type`."""
+
+HubEvent = Union[CoreEvent, CustomEvent]
+
+_CORE_TYPES = frozenset(get_args(get_args(event)[0])[0] for event in get_args(CoreEvent))
+
+
+def parse_event(content: dict[str, Any]) -> Any:
+    make: type[Event[Any, Any]] = Event if content["type"] in _CORE_TYPES else CustomEvent
+    return make(
+        id=content["id"],
+        sequence=content["sequence"],
+        type=content["type"],
+        timestamp=content["timestamp"],
+        data=content.get("data", {}),
+        server_id=content.get("serverId"),
+    )
 
 
 @dataclass(frozen=True)
@@ -327,7 +335,7 @@ class WorkflowPage(TypedDict):
 class EmittedEvent(TypedDict):
     type: str
     serverId: NotRequired[str]
-    data: NotRequired[Any]
+    data: Any
 
 
 # What calls take. Names are Python's here; a list of values is any of them, for `tag` all of them.
