@@ -97,7 +97,8 @@ class Report {
       this.#description = { id: toId(name), name, version, ...this.#description };
       this.#refresh(line);
     };
-    line.onListChanged = () => this.#server && this.#refresh(line);
+    // Before it has said who it is there is nothing to mend yet.
+    line.onListChanged = () => this.#description.name && this.#refresh(line);
     return line;
   }
 

@@ -1,8 +1,8 @@
 """An MCP server that reports itself: `MCPServer("LMS", lifespan=report())`, on the official Python SDK.
 
-What the server has is asked from the server itself, as a client of it in the same process, so no
-private state of the SDK is touched and every way to declare a tool counts. The hub is never in the
-way: where it can't be reached the server works as without it, and is registered once it can.
+What the server has is asked from the server itself, through its public `list_…` methods or, where it
+is a low-level one, as a client of it in the same process. The hub is never in the way: where it can't
+be reached the server works as without it, and is registered once it can.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import os
 import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from typing import Any
 
 import anyio
+from mcp.server.lowlevel import Server
 
 from ._aio import AsyncHub, AsyncRegisteredServer
 from ._defaults import complain
@@ -38,7 +39,7 @@ FAREWELL = 1.0
 """How long the end of a server waits for the hub, in seconds. One that just vanishes is noticed by its silence."""
 
 _asking: ContextVar[bool] = ContextVar("timeback_events_asking", default=False)
-"""Whether it is us who connect to the server, to ask what it has."""
+"""Whether it is us who connect to a server, to ask what it has."""
 
 
 def report(
@@ -114,16 +115,16 @@ class _Report:
         _asking.set(True)
         hub = self._hub or AsyncHub()
         try:
-            async with connect(server) as client:
-                await self._follow(hub, server, client)
+            async with connect(server) if isinstance(server, Server) else nullcontext(server) as source:
+                await self._follow(hub, server, source)
         except Exception as error:
             self._on_error(error)
         finally:
             if hub is not self._hub:
                 await hub.close()
 
-    async def _follow(self, hub: AsyncHub, server: Any, client: Any) -> None:
-        capabilities = await describe(client)
+    async def _follow(self, hub: AsyncHub, server: Any, source: Any) -> None:
+        capabilities = await describe(source)
         own = {
             "id": to_id(server.name),
             "name": server.name,
@@ -137,30 +138,30 @@ class _Report:
             while not registered.over:
                 # Asking costs a function call, so once a heartbeat it is.
                 await asyncio.sleep(registered.state["heartbeatIntervalMs"] / 1000)
-                if (now := await describe(client)) != capabilities and not registered.over:
+                if (now := await describe(source)) != capabilities and not registered.over:
                     await registered.update(capabilities=now)
                     capabilities = now
         finally:
             await registered.close()
 
 
-async def describe(client: Any) -> dict[str, list[str]]:
+async def describe(source: Any) -> dict[str, list[str]]:
     """What the server has, by name; resources by their URI."""
     return {
-        "tools": [tool.name for tool in await everything(client.list_tools, "tools")],
+        "tools": [tool.name for tool in await everything(source.list_tools, "tools")],
         "resources": [
-            *(str(resource.uri) for resource in await everything(client.list_resources, "resources")),
+            *(str(resource.uri) for resource in await everything(source.list_resources, "resources")),
             *(
                 str(either(template, "uri_template", "uriTemplate"))
-                for template in await everything(client.list_resource_templates, "resource_templates", "resourceTemplates")
+                for template in await everything(source.list_resource_templates, "resource_templates", "resourceTemplates")
             ),
         ],
-        "prompts": [prompt.name for prompt in await everything(client.list_prompts, "prompts")],
+        "prompts": [prompt.name for prompt in await everything(source.list_prompts, "prompts")],
     }
 
 
 async def everything(list_page: Callable[..., Awaitable[Any]], *items: str) -> list[Any]:
-    """All pages of a list; none where the server doesn't have that kind of thing."""
+    """All pages of a list, from a client; none where the server doesn't have that kind of thing."""
     found: list[Any] = []
     cursor: str | None = None
     while True:
@@ -168,6 +169,8 @@ async def everything(list_page: Callable[..., Awaitable[Any]], *items: str) -> l
             page = await (list_page(cursor=cursor) if cursor else list_page())
         except MCPError:
             return found
+        if isinstance(page, list):
+            return page
         found += either(page, *items)
         cursor = either(page, "next_cursor", "nextCursor")
         if not cursor:
