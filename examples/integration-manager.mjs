@@ -1,7 +1,7 @@
 // What happens in the fleet, live: a listener in one file without dependencies, for Node 20 and browsers.
 //
-//   node examples/integration-manager.mjs                                                (TIMEBACK_EVENTS_URL names another hub)
-//   import integrationManager from './integration-manager.mjs'                           (in a page: ?hub=… names another hub)
+//   node examples/integration-manager.mjs                          TIMEBACK_EVENTS_URL names another hub
+//   import integrationManager from './integration-manager.mjs'     in a page, ?hub=… names another hub
 //
 // A lost connection goes on right after the last event: each is seen once. `clients/js` is this, grown up.
 
@@ -94,7 +94,7 @@ export class IntegrationManager {
 
 /** The fields of one block of the hub's stream, whose lines end in LF and whose data is one line. */
 function parse(block) {
-  return Object.fromEntries(block.split('\n').map((line) => line.match(/^(\w*): ?(.*)$/)?.slice(1) ?? [line, '']));
+  return Object.fromEntries(block.split('\n').map((line) => line.match(/^(\w*): ?(.*)$/s)?.slice(1) ?? [line, '']));
 }
 
 function hubUrl() {

@@ -149,11 +149,10 @@ export class Hub {
     deadline.set(timeoutMs);
     try {
       const response = await this.#fetch(path, { ...init, signal: deadline.signal });
-      if (!response.ok) throw await HubError.from(response);
-      const text = await response.text();
+      const text = await response.text().catch((error) => {
+        throw HubError.unreachable(this.#url + path, error);
+      });
       return text ? JSON.parse(text) : null;
-    } catch (error) {
-      throw error instanceof HubError ? error : HubError.unreachable(this.#url + path, error);
     } finally {
       deadline.end();
     }
@@ -163,24 +162,23 @@ export class Hub {
   async #open({ query, lastEventId, signal }) {
     const headers = { accept: 'text/event-stream' };
     if (lastEventId) headers['last-event-id'] = lastEventId;
-    let response;
-    try {
-      response = await this.#fetch('/events' + toQuery(query), { headers, signal, cache: 'no-store' });
-    } catch (error) {
-      throw HubError.unreachable(`${this.#url}/events`, error);
-    }
-    if (!response.ok) throw await HubError.from(response);
+    const response = await this.#fetch('/events' + toQuery(query), { headers, signal, cache: 'no-store' });
     if (!response.headers.get('content-type')?.startsWith('text/event-stream')) {
       throw new HubError({ status: response.status, type: 'not-a-stream', title: `${this.#url}/events answered no event stream` });
     }
     return response.body;
   }
 
+  /** An answer of 2xx; anything else is a `HubError`. */
   async #fetch(path, init) {
     const { token, fetch = globalThis.fetch } = this.#options;
     const bearer = typeof token === 'function' ? await token() : token;
     const headers = bearer ? { ...init.headers, authorization: `Bearer ${bearer}` } : init.headers;
-    return fetch(this.#url + path, { ...init, headers });
+    const response = await fetch(this.#url + path, { ...init, headers }).catch((error) => {
+      throw HubError.unreachable(this.#url + path, error);
+    });
+    if (!response.ok) throw await HubError.from(response);
+    return response;
   }
 }
 
@@ -384,6 +382,7 @@ export class RegisteredServer {
   #call;
   #vitals;
   #timer;
+  #beating;
   #resolve;
   #over = false;
   #failing = false;
@@ -444,6 +443,8 @@ export class RegisteredServer {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#timer);
+    // One under way may be about to register us again.
+    await this.#beating;
     let end = 'deregistered';
     try {
       // A DELETE names no instance: ask first, lest we disconnect the one that took our place.
@@ -477,12 +478,13 @@ export class RegisteredServer {
   #schedule(delayMs) {
     clearTimeout(this.#timer);
     if (this.#over) return;
-    this.#timer = setTimeout(() => this.heartbeat().catch((error) => this.#fail(error)), delayMs);
+    this.#timer = setTimeout(() => (this.#beating = this.heartbeat().catch((error) => this.#fail(error))), delayMs);
     this.#timer.unref?.();
   }
 
-  /** Told once per outage. */
+  /** Told once per outage; after the end only why it came. */
   #fail(error) {
+    if (this.#over && error.type !== 'instance-replaced') return;
     if (!this.#failing) this.#onError?.(error);
     this.#failing = true;
   }

@@ -301,7 +301,8 @@ class RegisteredServer:
         self._stopped = threading.Event()
         self._wake = threading.Event()
         hub._run(lease.register({}))
-        threading.Thread(target=self._beat, name=f"timeback-events {self.id}", daemon=True).start()
+        self._beating = threading.Thread(target=self._beat, name=f"timeback-events {self.id}", daemon=True)
+        self._beating.start()
 
     @property
     def id(self) -> str:
@@ -338,6 +339,8 @@ class RegisteredServer:
     def close(self, reason: str | None = None) -> None:
         """Deregisters. No heartbeat follows."""
         self._wake.set()
+        # A beat under way may be about to register us again.
+        self._beating.join()
         try:
             self._hub._run(self._lease.close(reason))
         finally:
