@@ -1,0 +1,115 @@
+// Makes the README's pictures from a real run: a hub with a fleet, workflows and events that the script plays.
+
+import { mkdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { Hub, launch, pill, quit, says, visit } from '../test/browser/support.mjs';
+
+const images = fileURLToPath(new URL('../../docs/images/', import.meta.url));
+const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+const SERVERS = [
+  ['lms', 'LMS', 'http', ['courses.list', 'submissions.fetch', 'grades.publish'], { env: 'prod', region: 'eu' }],
+  ['sis', 'Student records', 'stdio', ['roster.fetch', 'grades.write'], { env: 'prod', region: 'eu' }],
+  ['grading-1', 'Grading 1', 'http', ['essay.grade', 'quiz.grade'], { env: 'prod', region: 'eu' }],
+  ['grading-2', 'Grading 2', 'http', ['essay.grade', 'quiz.grade'], { env: 'prod', region: 'us' }],
+  ['plagiarism', 'Plagiarism check', 'sse', ['text.compare'], { env: 'prod', region: 'us' }],
+  ['calendar', 'Calendar', 'websocket', ['events.list', 'events.create'], { env: 'prod', region: 'eu' }],
+  ['messaging', 'Messaging', 'http', ['message.send'], { env: 'prod', region: 'us' }],
+  ['library', 'Library', 'stdio', ['books.search', 'loans.list', 'loans.renew'], { env: 'prod', region: 'eu' }],
+  ['analytics', 'Analytics', 'http', ['query.run', 'report.build'], { env: 'staging', region: 'us' }],
+  ['identity', 'Identity', 'http', ['user.lookup', 'group.list'], { env: 'prod', region: 'eu' }],
+  ['content', 'Content', 'sse', ['lesson.fetch', 'lesson.search'], { env: 'prod', region: 'us' }],
+  ['tutor', 'Tutor', 'websocket', ['hint.give', 'answer.check', 'path.plan'], { env: 'staging', region: 'eu' }],
+];
+
+const STEPS = [
+  { id: 'fetch-roster', server: 'sis', tool: 'roster.fetch' },
+  { id: 'fetch-submissions', server: 'lms', tool: 'submissions.fetch' },
+  { id: 'grade-essays', dependsOn: ['fetch-submissions'], retries: 2 },
+  { id: 'grade-quizzes', dependsOn: ['fetch-submissions'] },
+  { id: 'plagiarism-check', dependsOn: ['fetch-submissions'], required: false },
+  { id: 'merge', name: 'Merge results', dependsOn: ['fetch-roster', 'grade-essays', 'grade-quizzes', 'plagiarism-check'] },
+  { id: 'publish', server: 'lms', tool: 'grades.publish', dependsOn: ['merge'] },
+  { id: 'notify', server: 'messaging', tool: 'message.send', dependsOn: ['merge'] },
+];
+
+const hub = await Hub.start({ INTEGRATION_HEARTBEAT_INTERVAL_MS: '1000' });
+await launch();
+await mkdir(images, { recursive: true });
+const silent = new Set();
+const beats = setInterval(() => {
+  const entries = SERVERS.filter(([id]) => !silent.has(id)).map(([id]) => ({ id }));
+  void hub.call('POST', '/heartbeats', entries).catch(() => {});
+}, 500);
+try {
+  await play();
+  for (const colorScheme of ['light', 'dark']) await picture(colorScheme, { colorScheme, viewport: { width: 1440, height: 900 } });
+  await picture('phone', { colorScheme: 'light', viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+} finally {
+  clearInterval(beats);
+  await quit();
+  await hub.end();
+}
+
+async function play() {
+  for (const [id, name, transport, tools, tags] of SERVERS) {
+    await hub.register(id, { name, transport, tags, version: '2.4.1', capabilities: { tools, resources: tools.slice(1).map((tool) => `${id}://${tool}`) } });
+  }
+  for (const name of ['Nightly import', 'Term rollover']) {
+    const id = name.toLowerCase().replace(' ', '-');
+    await hub.call('POST', '/workflows', { id, name, steps: [{ id: 'load' }, { id: 'check', dependsOn: ['load'] }, { id: 'commit', dependsOn: ['check'] }] });
+    for (const step of ['load', 'check', 'commit']) await run(id, step, 'sis', 150);
+  }
+  await hub.call('POST', '/workflows', { id: 'roster-import', name: 'Roster import', steps: [{ id: 'load' }, { id: 'match', dependsOn: ['load'] }, { id: 'commit', dependsOn: ['match'] }] });
+  await run('roster-import', 'load', 'sis', 300);
+  await run('roster-import', 'match', 'identity', 400, 'two students share the number 20417');
+
+  await hub.heartbeat('library', { health: 'degraded', detail: 'Replica lag is 42 s' });
+  silent.add('calendar');
+  const id = 'grade-sync-0412';
+  await hub.call('POST', '/workflows', { id, name: 'Grade sync', description: 'Grades of all courses, from the LMS to the student records', steps: STEPS });
+  await Promise.all([run(id, 'fetch-roster', 'sis', 1_400), run(id, 'fetch-submissions', 'lms', 900)]);
+  await Promise.all([
+    run(id, 'grade-essays', 'grading-1', 1_200, 'the essay model timed out on batch 7 of 12').then(() => run(id, 'grade-essays', 'grading-2', 1_500)),
+    run(id, 'grade-quizzes', 'grading-1', 900),
+    claim(id, 'plagiarism-check', 'plagiarism'),
+    chatter(),
+  ]);
+}
+
+async function claim(workflow, step, serverId) {
+  return hub.step(workflow, step, { status: 'running', serverId });
+}
+
+async function run(workflow, step, serverId, ms, error) {
+  const { attempt } = await claim(workflow, step, serverId);
+  await wait(ms);
+  await hub.step(workflow, step, { status: error ? 'failed' : 'completed', serverId, attempt, error, result: error ? undefined : { rows: 28 } });
+}
+
+async function chatter() {
+  for (let count = 0; count < 60; count += 1) {
+    const [serverId] = SERVERS[count % SERVERS.length];
+    const burst = 1 + (count % 5);
+    await hub.call('POST', '/events', Array.from({ length: burst }, () => ({ type: 'grades.synced', serverId, data: { course: `algebra-${burst}`, grades: 20 + count } })));
+    if (count % 3 === 0) await hub.emit('roster.changed', { added: count % 4, removed: count % 2 }, 'sis');
+    if (count % 7 === 0) await hub.emit('custom_audit', { actor: 'j.doe', action: 'override' }, 'lms');
+    await wait(90);
+  }
+}
+
+async function picture(name, options) {
+  const { page, close } = await visit(hub, '/', options);
+  const shoot = async (file, path, ready) => {
+    await page.goto(`${hub.url}/${path}`);
+    await says(pill(page), 'Live');
+    await ready();
+    await wait(400);
+    await page.screenshot({ path: `${images}${file}-${name}.png` });
+  };
+  await shoot('fleet', '#/servers', () => says(page.locator('[data-row]'), 'LMS'));
+  await shoot('workflow', '#/workflows/grade-sync-0412', () => page.locator('.bar').first().waitFor());
+  await shoot('feed', '#/events', () => page.locator('.feed-row').first().waitFor());
+  await shoot('integration', '#/integration', () => page.locator('.overall').waitFor());
+  await close();
+}

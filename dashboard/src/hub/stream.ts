@@ -1,0 +1,236 @@
+// One EventSource on /events, kept alive. It reads the control frames, asks for a snapshot where one is needed,
+// and says at every moment how the connection really stands. Never decides what an event means.
+
+import { joinSnapshot } from './state';
+import {
+  CONTROL_FRAMES,
+  type ControlFrame,
+  type HubEvent,
+  type Snapshot,
+  type SnapshotPart,
+  type StreamClosing,
+  type StreamGap,
+  type StreamOpened,
+  type Verdict,
+} from './protocol';
+
+export type Phase =
+  /** The first connection has not been answered yet. */
+  | 'connecting'
+  | 'open'
+  /** Open by its own word, but nothing came for two and a half keep-alives. */
+  | 'stale'
+  /** The hub ended or refused the stream and said why; it is tried again. */
+  | 'closed'
+  /** The connection broke without a word; it is tried again. */
+  | 'lost'
+  | 'signed_out'
+  /** The hub answers with an error that a new try alone won't change. */
+  | 'refused';
+
+export interface Link {
+  phase: Phase;
+  since: number;
+  keepAliveMs: number;
+  lastFrameAt?: number;
+  verdict?: Verdict;
+  openedAt?: number;
+  /** How often the stream was picked up again without a loss. */
+  resumes: number;
+  /** Why the hub closed or refused. */
+  reason?: string;
+  retryAt?: number;
+  cursor?: string;
+}
+
+/** Events that the log could not give us any more: the state is fresh again, the feed has a hole. */
+export interface Gap {
+  at: number;
+  reason: string;
+  afterId?: string;
+  nextId?: string;
+}
+
+export interface StreamHandler {
+  snapshot(snapshot: Snapshot): void;
+  event(event: HubEvent): void;
+  gap(gap: Gap): void;
+  link(link: Link): void;
+}
+
+/** What the stream needs of the world, so that a test can be the world. */
+export interface World {
+  openSource(url: string): EventSource;
+  fetch(url: string, init: RequestInit): Promise<Response>;
+  now(): number;
+  random(): number;
+  setTimeout(run: () => void, ms: number): number;
+  clearTimeout(timer: number): void;
+}
+
+export class HubStream {
+  link: Link;
+  #source?: EventSource;
+  #retryTimer?: number;
+  #failures = 0;
+  #parts: SnapshotPart[] = [];
+  #asksSnapshot = false;
+  readonly #base: string;
+  readonly #handler: StreamHandler;
+  readonly #world: World;
+
+  constructor(base: string, handler: StreamHandler, world: World) {
+    this.#base = base;
+    this.#handler = handler;
+    this.#world = world;
+    this.link = { phase: 'connecting', since: world.now(), keepAliveMs: DEFAULT_KEEPALIVE_MS, resumes: 0 };
+  }
+
+  /** Opens a new connection: after the last event we have, or, without one, from a snapshot. */
+  open() {
+    if (this.link.phase === 'signed_out') this.#enter('connecting');
+    this.#open(this.link.cursor === undefined);
+  }
+
+  close() {
+    this.#source?.close();
+    this.#source = undefined;
+    if (this.#retryTimer !== undefined) this.#world.clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+  }
+
+  /** Called about once a second: a dead connection makes no sound. */
+  tick() {
+    const { phase, lastFrameAt, keepAliveMs } = this.link;
+    if (lastFrameAt === undefined || (phase !== 'open' && phase !== 'stale')) return;
+    const silence = this.#world.now() - lastFrameAt;
+    if (silence > REOPEN_AFTER_KEEPALIVES * keepAliveMs) this.open();
+    else if (silence > STALE_AFTER_KEEPALIVES * keepAliveMs) this.#enter('stale');
+  }
+
+  #open(withSnapshot: boolean) {
+    this.close();
+    this.#parts = [];
+    this.#asksSnapshot = withSnapshot;
+    const start = withSnapshot ? 'snapshot=true' : `lastEventId=${encodeURIComponent(this.link.cursor ?? '')}`;
+    const source = this.#world.openSource(`${this.#base}events?format=message&${start}`);
+    this.#source = source;
+    source.onmessage = (message) => this.#frame(source, message, 'event');
+    for (const name of CONTROL_FRAMES) source.addEventListener(name, (message) => this.#frame(source, message as MessageEvent, name));
+    source.onerror = () => this.#broken(source);
+  }
+
+  #frame(source: EventSource, message: MessageEvent<string>, name: ControlFrame | 'event') {
+    if (source !== this.#source) return;
+    const now = this.#world.now();
+    this.link.lastFrameAt = now;
+    if (this.link.phase === 'stale') this.#enter('open');
+    const data = message.data ? JSON.parse(message.data) : {};
+    switch (name) {
+      case 'event':
+        this.link.cursor = message.lastEventId || data.id;
+        return this.#handler.event(data as HubEvent);
+      case 'bookmark':
+        if (message.lastEventId && this.#parts.length === 0) this.link.cursor = message.lastEventId;
+        return this.#report();
+      case 'stream_opened':
+        return this.#opened(data as StreamOpened, message.lastEventId);
+      case 'snapshot':
+        return this.#snapshotPart(data as SnapshotPart, message.lastEventId);
+      case 'stream_gap': {
+        const { reason, afterId, nextId } = data as StreamGap;
+        this.#handler.gap({ at: now, reason, afterId, nextId });
+        // The events in between changed things that we now don't know of.
+        return this.#open(true);
+      }
+      case 'stream_closing':
+        return this.#enter('closed', { reason: (data as StreamClosing).reason });
+    }
+  }
+
+  #opened(opened: StreamOpened, id: string) {
+    const now = this.#world.now();
+    this.#failures = 0;
+    this.#parts = [];
+    this.link.keepAliveMs = opened.keepAliveMs || DEFAULT_KEEPALIVE_MS;
+    if (opened.verdict === 'gap') {
+      const afterId = opened.requestedId ?? this.link.cursor;
+      this.#handler.gap({ at: now, reason: opened.reason ?? 'expired', afterId, nextId: opened.oldestId });
+      if (!this.#asksSnapshot) return this.#open(true);
+    }
+    if (opened.verdict === 'resumed') this.link.resumes += 1;
+    if (id) this.link.cursor = id;
+    return this.#enter('open', { verdict: opened.verdict, openedAt: now });
+  }
+
+  #snapshotPart(part: SnapshotPart, id: string) {
+    this.#parts.push(part);
+    if (this.#parts.length < part.parts) return;
+    const snapshot = joinSnapshot(this.#parts);
+    this.#parts = [];
+    this.link.cursor = id || snapshot.id;
+    this.#handler.snapshot(snapshot);
+    this.#report();
+  }
+
+  #broken(source: EventSource) {
+    if (source !== this.#source) return;
+    // After the hub's own word the end of the stream is no news.
+    if (this.link.phase !== 'closed') this.#enter('lost');
+    if (source.readyState !== CLOSED) return;
+    // A browser gives up for good on any answer but 200, and hides which one it was.
+    void this.#diagnose(source);
+  }
+
+  async #diagnose(source: EventSource) {
+    const abort = new AbortController();
+    let status = 0;
+    let detail: string | undefined;
+    try {
+      const response = await this.#world.fetch(`${this.#base}events?format=message&snapshot=true`, {
+        headers: { accept: 'text/event-stream' },
+        signal: abort.signal,
+      });
+      status = response.status;
+      if (!response.ok) detail = problemText(await response.json().catch(() => undefined)) ?? `The hub answered ${status}.`;
+    } catch {
+      // No answer at all: the hub or the network is away.
+    }
+    abort.abort();
+    if (source !== this.#source) return;
+    // Whoever signs in next may see something else: that begins with a snapshot.
+    if (status === 401) return this.#enter('signed_out', { reason: detail, cursor: undefined });
+    const refused = status >= 400;
+    const limit = refused ? REFUSED_RETRY_MS : LONGEST_RETRY_MS;
+    const wait = refused ? limit : Math.min(FIRST_RETRY_MS * 2 ** this.#failures, limit);
+    this.#failures += 1;
+    const delay = wait * (0.75 + this.#world.random() / 2);
+    if (refused) this.#enter('refused', { reason: detail, retryAt: this.#world.now() + delay });
+    else if (this.link.phase !== 'closed') this.#enter('lost', { retryAt: this.#world.now() + delay });
+    this.#retryTimer = this.#world.setTimeout(() => this.open(), delay);
+  }
+
+  #enter(phase: Phase, extra: Partial<Link> = {}) {
+    const { reason: _reason, retryAt: _retryAt, ...kept } = this.link;
+    const since = phase === this.link.phase ? this.link.since : this.#world.now();
+    this.link = { ...kept, since, phase, ...extra };
+    this.#report();
+  }
+
+  #report() {
+    this.#handler.link({ ...this.link });
+  }
+}
+
+function problemText(problem: unknown): string | undefined {
+  const { detail, title } = (problem ?? {}) as { detail?: string; title?: string };
+  return detail ?? title;
+}
+
+const CLOSED = 2;
+const DEFAULT_KEEPALIVE_MS = 15_000;
+const STALE_AFTER_KEEPALIVES = 2.5;
+const REOPEN_AFTER_KEEPALIVES = 4;
+const FIRST_RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 15_000;
+const REFUSED_RETRY_MS = 30_000;

@@ -1,0 +1,98 @@
+import type { Feed } from '../feed';
+import { clock, number, plural } from '../ui/format';
+
+/** Events by type over the last five minutes. The legend is the filter. */
+export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: ReadonlySet<string>; onToggle: (type: string) => void }) {
+  const bins = feed.rate(Date.now(), BINS, BIN_SECONDS);
+  const totals = new Map<string, number>();
+  for (const { counts } of bins) for (const [type, count] of counts) totals.set(type, (totals.get(type) ?? 0) + count);
+  const types = [...totals].sort((a, b) => b[1] - a[1]).map(([type]) => type);
+  const sums = bins.map(({ counts }) => [...counts.values()].reduce((sum, count) => sum + count, 0));
+  const peak = Math.max(...sums);
+  const top = niceCeiling(peak);
+  const all = sums.reduce((sum, count) => sum + count, 0);
+  const order = (type: string) => types.indexOf(type);
+  return (
+    <div class="rate">
+      <div class="rate-chart">
+        <span class="rate-top" aria-hidden="true">
+          {number(top / BIN_SECONDS)}/s
+        </span>
+        <svg viewBox={`0 0 ${BINS * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${plural(all, 'event')} in the last five minutes, at most ${number(peak)} in ${BIN_SECONDS} seconds`}>
+          <line class="grid" x1="0" x2={BINS * 10} y1="0.5" y2="0.5" />
+          <line class="grid" x1="0" x2={BINS * 10} y1="50" y2="50" />
+          <line class="grid" x1="0" x2={BINS * 10} y1="99.5" y2="99.5" />
+          {bins.map(({ second, counts }, index) => {
+            let y = 100;
+            const parts = [...counts].sort((a, b) => order(a[0]) - order(b[0]));
+            return (
+              <g key={second}>
+                <rect class="hit" x={index * 10} y="0" width="10" height="100">
+                  <title>{`${clock(second * 1000)}: ${parts.map(([type, count]) => `${number(count)} ${type}`).join(', ') || 'nothing'}`}</title>
+                </rect>
+                {parts.map(([type, count]) => {
+                  const height = (count / top) * 100;
+                  y -= height;
+                  const faded = chosen.size > 0 && !chosen.has(type);
+                  return <rect key={type} class={`${typeClass(type)}${faded ? ' faded' : ''}`} x={index * 10 + 1.5} y={y} width="7" height={height} />;
+                })}
+              </g>
+            );
+          })}
+        </svg>
+        <div class="rate-axis" aria-hidden="true">
+          <span>5 m ago</span>
+          <span>now</span>
+        </div>
+      </div>
+      <div class="legend" role="group" aria-label="Filter by type">
+        {types.length === 0 && <span class="muted">Nothing in the last five minutes</span>}
+        {types.slice(0, LEGEND).map((type) => (
+          <button type="button" key={type} aria-pressed={chosen.has(type)} onClick={() => onToggle(type)}>
+            <span class={`type ${typeClass(type)}`}>
+              <i aria-hidden="true" />
+              {type}
+            </span>
+            <span class="count">{number(totals.get(type) ?? 0)}</span>
+          </button>
+        ))}
+        {types.length > LEGEND && <span class="muted">and {types.length - LEGEND} more</span>}
+      </div>
+    </div>
+  );
+}
+
+/** A colour per core type, related types near each other; custom types take six more in the order in which they are met. */
+export function typeClass(type: string): string {
+  if (CORE.includes(type)) return `t-${type.replaceAll('_', '-')}`;
+  let index = met.indexOf(type);
+  if (index < 0) index = met.push(type) - 1;
+  return `t-custom-${index % 6}`;
+}
+
+const met: string[] = [];
+
+const CORE = [
+  'server_connected',
+  'server_updated',
+  'server_disconnected',
+  'server_health_changed',
+  'workflow_started',
+  'workflow_step_started',
+  'workflow_step_completed',
+  'workflow_step_failed',
+  'workflow_completed',
+  'workflow_failed',
+  'integration_status_changed',
+  'pattern_enabled',
+  'pattern_disabled',
+];
+
+function niceCeiling(value: number) {
+  const unit = 10 ** Math.floor(Math.log10(Math.max(value, 5)));
+  return [1, 2, 5, 10].map((factor) => factor * unit).find((nice) => nice >= value) ?? 10 * unit;
+}
+
+const BINS = 60;
+const BIN_SECONDS = 5;
+const LEGEND = 8;

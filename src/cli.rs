@@ -1,0 +1,115 @@
+//! The command line: arguments → settings → what was asked for. No logic of the hub's own.
+//!
+//! Exit codes: 0 done; 1 it failed (or, of `healthcheck`, it isn't ready); 2 wrong arguments or settings.
+
+mod healthcheck;
+mod run;
+
+use std::{io, process::ExitCode};
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{self, Config};
+
+/// A durable, resumable event hub for fleets of MCP servers: plain POSTs in, Server-Sent Events out.
+#[derive(Debug, Parser)]
+#[command(name = "timeback-events", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serve until SIGTERM or SIGINT; what happens where nothing else is asked for.
+    Serve,
+    /// Print the settings in force, or every mistake in them.
+    Check,
+    /// Ask the hub that these settings describe whether it is ready; for containers.
+    Healthcheck,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// Does what the process's arguments ask for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match cli.action.unwrap_or(Action::Serve) {
+        Action::Serve => with_settings(run::serve),
+        Action::Check => with_settings(|config| {
+            print!("{}", config::effective(&config));
+            ExitCode::SUCCESS
+        }),
+        Action::Healthcheck => with_settings(|config| healthcheck::ask(&config)),
+        Action::Completions { shell } => {
+            clap_complete::generate(shell, &mut command(), "timeback-events", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        Action::Man => match clap_mangen::Man::new(command()).render(&mut io::stdout()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        },
+    }
+}
+
+/// Exit code of wrong arguments and settings.
+const USAGE: u8 = 2;
+
+fn command() -> clap::Command {
+    Cli::command().after_help(config::help())
+}
+
+/// Reads the settings; tells warnings and mistakes on standard error.
+fn with_settings(act: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::load() {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                eprintln!("warning: {warning}");
+            }
+            act(config)
+        }
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_hang_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_setting() {
+        let help = command().render_help().to_string();
+        for setting in config::SETTINGS {
+            assert!(help.contains(setting.name), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn nothing_asked_for_means_serve() {
+        assert!(Cli::parse_from(["timeback-events"]).action.is_none());
+    }
+}

@@ -1,0 +1,268 @@
+//! A stream that comes back by itself, and says what it knows about itself.
+
+use std::{collections::VecDeque, time::Duration};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{Block, Client, ClientError, Parser, collect, refused};
+
+/// What a stream hands out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamItem {
+    /// Connected: the hub's verdict (`live`, `resumed`, `replay`, `gap`) and all that `stream_opened` says.
+    Opened {
+        /// The verdict.
+        verdict: String,
+        /// The frame's data.
+        data: Value,
+    },
+    /// One part of the state; see section 5 of the contract.
+    Snapshot(Value),
+    /// An event.
+    Event(Received),
+    /// Events are missing from here, by what the frame's data says.
+    Gap(Value),
+    /// How far the stream has read.
+    Bookmark(String),
+    /// The hub ends the stream on purpose; it will be tried again.
+    Closing {
+        /// `draining`, `busy`, `disabled`, `credentials_expired`.
+        reason: String,
+    },
+    /// The connection is gone or can't be made; it will be tried again after the pause.
+    Interrupted {
+        /// Why, in words.
+        cause: String,
+        /// The pause.
+        retry_in: Duration,
+    },
+}
+
+/// An event as received.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    /// Its id.
+    pub id: String,
+    /// Its type.
+    pub kind: String,
+    /// The whole envelope.
+    pub envelope: Value,
+}
+
+/// Follows a hub's events. See [`Client::events`].
+#[derive(Debug)]
+pub struct EventStream {
+    client: Client,
+    path: String,
+    connection: Option<Connection>,
+    ready: VecDeque<Block>,
+    last_event_id: String,
+    retry: Duration,
+    silence: Duration,
+    failures: u32,
+    pause: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    body: Incoming,
+    parser: Parser,
+}
+
+impl EventStream {
+    pub(super) fn new(client: Client, query: &str) -> Self {
+        let path = if query.is_empty() {
+            "/events".to_owned()
+        } else {
+            format!("/events?{query}")
+        };
+        Self {
+            client,
+            path,
+            connection: None,
+            ready: VecDeque::new(),
+            last_event_id: String::new(),
+            retry: Duration::from_secs(3),
+            silence: Duration::from_secs(60),
+            failures: 0,
+            pause: None,
+        }
+    }
+
+    /// The place that the stream has come to: what it resumes after.
+    #[must_use]
+    pub fn last_event_id(&self) -> &str {
+        &self.last_event_id
+    }
+
+    /// Starts after this id, as a listener that was away.
+    #[must_use]
+    pub fn after(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.last_event_id);
+        self
+    }
+
+    /// Lets go of the connection, as a lost network would; the next call makes a new one and resumes.
+    pub fn drop_connection(&mut self) {
+        self.connection = None;
+        self.ready.clear();
+    }
+
+    /// The next thing that the stream has to tell. Waits as long as it takes. Safe to drop and call again.
+    ///
+    /// # Errors
+    /// Where the hub refuses for good (a bad query, no right to it): trying again would not help.
+    pub async fn next(&mut self) -> Result<StreamItem, ClientError> {
+        loop {
+            if let Some(block) = self.ready.pop_front() {
+                if let Some(item) = self.understand(block) {
+                    return Ok(item);
+                }
+                continue;
+            }
+            if let Some(pause) = self.pause {
+                tokio::time::sleep(pause).await;
+                self.pause = None;
+            }
+            if self.connection.is_none() {
+                match self.connect().await {
+                    Ok(connection) => self.connection = Some(connection),
+                    Err(ClientError::Unreachable { cause, .. }) => {
+                        return Ok(self.interrupted(cause));
+                    }
+                    Err(final_word) => return Err(final_word),
+                }
+            }
+            if let Err(cause) = self.fill().await {
+                return Ok(self.interrupted(cause));
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            http::header::ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        if let Ok(id) = HeaderValue::from_str(&self.last_event_id)
+            && !id.is_empty()
+        {
+            headers.insert("last-event-id", id);
+        }
+        let (status, body) = self
+            .client
+            .request(Method::GET, &self.path, headers, bytes::Bytes::new())
+            .await?;
+        match status {
+            StatusCode::OK => Ok(Connection {
+                body,
+                parser: Parser::default(),
+            }),
+            status if status.is_server_error() => {
+                let base = self.client.base().to_owned();
+                Err(ClientError::Unreachable {
+                    base,
+                    cause: format!("it answered {status}"),
+                })
+            }
+            status => Err(refused(status, &collect(body).await?)),
+        }
+    }
+
+    /// Reads until there is a block.
+    async fn fill(&mut self) -> Result<(), String> {
+        while self.ready.is_empty() {
+            let Some(connection) = &mut self.connection else {
+                return Err("not connected".to_owned());
+            };
+            let frame = timeout(self.silence, connection.body.frame())
+                .await
+                .map_err(|_| format!("nothing came for {} s", self.silence.as_secs()))?
+                .ok_or_else(|| "the hub closed the connection".to_owned())?
+                .map_err(|error| format!("the connection broke: {error}"))?;
+            if let Ok(data) = frame.into_data() {
+                let ready = &mut self.ready;
+                connection
+                    .parser
+                    .push(&data, |block| ready.push_back(block));
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupted(&mut self, cause: String) -> StreamItem {
+        self.drop_connection();
+        let retry_in = self.pause.unwrap_or_else(|| {
+            // Half fixed, half random, and longer each time: a hub that comes back isn't met by all at once.
+            let full = self
+                .retry
+                .saturating_mul(1 << self.failures.min(4))
+                .min(LONGEST_PAUSE);
+            full / 2 + full.mul_f64(random_unit() / 2.0)
+        });
+        self.failures += 1;
+        self.pause = Some(retry_in);
+        StreamItem::Interrupted { cause, retry_in }
+    }
+
+    fn understand(&mut self, block: Block) -> Option<StreamItem> {
+        if let Some(retry) = block.retry {
+            self.retry = Duration::from_millis(retry);
+        }
+        let data: Value = block.data.as_deref().map_or(Value::Null, |text| {
+            serde_json::from_str(text).unwrap_or(Value::Null)
+        });
+        if let Some(id) = &block.id {
+            self.last_event_id.clone_from(id);
+        }
+        Some(match block.event.as_str() {
+            "stream_opened" => {
+                self.failures = 0;
+                if let Some(keep_alive) = data["keepAliveMs"].as_u64() {
+                    self.silence = Duration::from_millis(keep_alive.saturating_mul(5) / 2)
+                        .max(SHORTEST_SILENCE);
+                }
+                StreamItem::Opened {
+                    verdict: data["verdict"].as_str().unwrap_or_default().to_owned(),
+                    data,
+                }
+            }
+            "snapshot" => StreamItem::Snapshot(data),
+            "bookmark" => StreamItem::Bookmark(self.last_event_id.clone()),
+            "stream_gap" => StreamItem::Gap(data),
+            "stream_closing" => {
+                // The hub chose this pause for this client: no back-off on top.
+                self.pause = Some(self.retry);
+                self.connection = None;
+                StreamItem::Closing {
+                    reason: data["reason"].as_str().unwrap_or_default().to_owned(),
+                }
+            }
+            _ if data.is_null() => return None,
+            _ => StreamItem::Event(Received {
+                id: block.id.unwrap_or_default(),
+                kind: data["type"].as_str().unwrap_or(&block.event).to_owned(),
+                envelope: data,
+            }),
+        })
+    }
+}
+
+/// A number from 0 to 1, from the randomness that keys the standard library's hash maps.
+fn random_unit() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let bits = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// However often bookmarks come, a stream isn't given up for dead sooner.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,214 @@
+//! The whole state: how commands are decided and events evolve it.
+//!
+//! The state is persistent (in the sense of Okasaki): a clone is a few pointers, and sharing is safe. So the
+//! writer decides a batch on a clone and drops it if the commit fails, and a reader takes one consistent cut
+//! of everything without holding anybody up.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    command::{Command, Decision, Emit, Reaction, Rejection, Reply},
+    event::{Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
+    pattern::Patterns,
+    server::{Server, Servers},
+    status::Integration,
+    workflow::{SavedWorkflows, Workflows},
+};
+
+/// What the operator set that decisions depend on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// A server's heartbeat interval where it names none.
+    pub heartbeat_interval_ms: u64,
+    /// Ended workflows and gone servers leave the state after this long.
+    pub state_retention_age_ms: i64,
+    /// Or when there are more of them than this.
+    pub state_retention_count: usize,
+    /// Servers in the state, at most.
+    pub max_servers: usize,
+    /// Running workflows, at most.
+    pub max_workflows: usize,
+    /// Steps of one workflow, at most.
+    pub max_steps: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval_ms: 10_000,
+            state_retention_age_ms: 24 * 60 * 60 * 1000,
+            state_retention_count: 10_000,
+            max_servers: 1_000_000,
+            max_workflows: 1_000_000,
+            max_steps: 10_000,
+        }
+    }
+}
+
+/// All that the events so far amount to.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The last event that is in here.
+    pub sequence: u64,
+    /// Servers, connected and gone.
+    pub servers: Servers,
+    /// Workflows, running and ended.
+    pub workflows: Workflows,
+    /// Patterns.
+    pub patterns: Patterns,
+    /// The integration as a whole.
+    pub integration: Integration,
+}
+
+impl State {
+    /// What a command brings about. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Rejection`] where the command is refused.
+    pub fn decide(
+        &self,
+        command: &Command,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Decision, Rejection> {
+        match command {
+            Command::Register(register) => self.servers.register(register, policy, now),
+            Command::Deregister(deregister) => self.servers.deregister(deregister, now),
+            Command::ChangeHealth(change) => self.servers.change_health(change),
+            Command::StartWorkflow(start) => {
+                self.workflows.start(start, &self.servers, policy, now)
+            }
+            Command::ReportStep(report) => {
+                self.workflows.report(report, &self.servers, policy, now)
+            }
+            Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, now),
+            Command::StepTimedOut {
+                workflow,
+                step,
+                attempt,
+            } => Ok(self
+                .workflows
+                .step_timed_out(workflow, step, *attempt, &self.servers, now)),
+            Command::WorkflowTimedOut { workflow } => {
+                Ok(self.workflows.timed_out(workflow, &self.servers, now))
+            }
+            Command::SwitchPattern(switch) => self.patterns.switch(switch),
+            Command::Emit(emit) => Ok(self.emit(emit)),
+            Command::React(reaction) => Ok(self.react(reaction, policy, now)),
+        }
+    }
+
+    /// Takes in what happened. Can't fail: what doesn't fit is of another version and changes nothing.
+    pub fn evolve(&mut self, event: &Event, policy: &Policy) {
+        self.sequence = event.position.sequence;
+        self.servers.evolve(event);
+        self.workflows.evolve(event, &self.servers);
+        self.patterns.evolve(event);
+        self.integration.evolve(event);
+        self.servers.expire(event.timestamp, policy);
+        self.workflows.expire(event.timestamp, policy);
+    }
+
+    /// The next thing that follows from what happened elsewhere, if any is due. Asked again after each
+    /// commit and at startup, until there is none.
+    #[must_use]
+    pub fn due_reaction(&self, now: i64, policy: &Policy) -> Option<Reaction> {
+        self.workflows.due_release().or_else(|| {
+            let status = self.servers.counts_at(now, policy).status();
+            (status != self.integration.announced).then_some(Reaction::AnnounceStatus)
+        })
+    }
+
+    /// The state as bytes, for [`Self::restore`].
+    ///
+    /// # Errors
+    /// Where it doesn't serialize: a mistake in its types.
+    pub fn save(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&SavedState {
+            sequence: self.sequence,
+            announced: self.integration.announced,
+            servers: self.servers.save(),
+            workflows: self.workflows.save(),
+            patterns: self.patterns.save(),
+        })
+    }
+
+    /// The state that [`Self::save`] made these bytes of.
+    ///
+    /// # Errors
+    /// Where the bytes are of another version, or damaged.
+    pub fn restore(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        let saved: SavedState<Server> = serde_json::from_slice(bytes)?;
+        Ok(Self {
+            sequence: saved.sequence,
+            servers: Servers::restore(saved.servers),
+            workflows: Workflows::restore(saved.workflows),
+            patterns: Patterns::restore(saved.patterns),
+            integration: Integration { announced: saved.announced },
+        })
+    }
+
+    fn emit(&self, emit: &Emit) -> Decision {
+        let data = if emit.kind.as_ref() == "integration_status_changed" {
+            EventData::IntegrationStated(emit.data.clone())
+        } else {
+            EventData::Custom {
+                kind: emit.kind.clone(),
+                data: emit.data.clone(),
+                workflow: emit.workflow.clone(),
+            }
+        };
+        let tags = emit
+            .server
+            .as_ref()
+            .map(|id| self.servers.tags_of(id))
+            .unwrap_or_default();
+        let event = NewEvent {
+            server: emit.server.clone(),
+            tags,
+            occurred_at: emit.occurred_at,
+            ..NewEvent::new(data)
+        };
+        Decision {
+            events: vec![event],
+            reply: Reply::Appended,
+        }
+    }
+
+    fn react(&self, reaction: &Reaction, policy: &Policy, now: i64) -> Decision {
+        match reaction {
+            Reaction::ReleaseSteps { workflow, server } => {
+                self.workflows.release(workflow, server, &self.servers, now)
+            }
+            Reaction::AnnounceStatus => {
+                let counts = self.servers.counts_at(now, policy);
+                let data = IntegrationStatusChanged {
+                    status: counts.status(),
+                    previous_status: self.integration.announced,
+                    connected_servers: counts.connected,
+                    healthy_servers: counts.healthy,
+                    lost_servers: counts.lost,
+                    active_workflows: self.workflows.active(),
+                };
+                if data.status == data.previous_status {
+                    return Decision::nothing(Reply::Done);
+                }
+                let event = NewEvent::new(EventData::IntegrationStatusChanged(data));
+                Decision {
+                    events: vec![event],
+                    reply: Reply::Done,
+                }
+            }
+        }
+    }
+}
+
+/// What a snapshot holds. Indices and counts follow from it and are made anew.
+#[derive(Serialize, Deserialize)]
+struct SavedState<S> {
+    sequence: u64,
+    announced: Health,
+    servers: Vec<S>,
+    workflows: SavedWorkflows,
+    patterns: Vec<Pattern>,
+}

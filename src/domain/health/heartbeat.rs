@@ -1,0 +1,119 @@
+//! What a heartbeat says: all of it optional.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::{
+    event::Health,
+    ids::InstanceId,
+    input::{FieldError, Fields},
+    server::view::Metrics,
+};
+
+/// Longest detail, in bytes.
+pub const MAX_DETAIL_LEN: usize = 1024;
+/// Most metrics of one server.
+pub const MAX_METRICS: usize = 64;
+/// Longest name of a metric, in bytes.
+pub const MAX_METRIC_LEN: usize = 128;
+
+/// A heartbeat: `{health?, detail?, instanceId?, metrics?, occurredAt?}`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Heartbeat {
+    /// What the server says of itself; `None` says nothing, and an earlier report stands.
+    pub health: Option<Health>,
+    /// Its reasons, in words.
+    pub detail: Option<String>,
+    /// Which run of it this is; `None` matches any.
+    #[schema(value_type = Option<String>)]
+    pub instance_id: Option<InstanceId>,
+    /// What it measured of itself; `None` leaves what it said before.
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    pub metrics: Option<Metrics>,
+    /// The producer's own time.
+    pub occurred_at: Option<i64>,
+}
+
+impl Heartbeat {
+    /// Reads a body's bytes the quick way. `None` where anything about it is wrong: [`Heartbeat::parse`]
+    /// says what.
+    #[must_use]
+    pub fn from_slice(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body)
+            .ok()
+            .filter(Self::is_within_bounds)
+    }
+
+    /// Reads a heartbeat that stands at `base` in the body. Other fields are left alone.
+    ///
+    /// # Errors
+    /// Every mistake, by pointer.
+    pub fn parse(value: &Value, base: &str) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::of(value, base)?;
+        let health =
+            crate::domain::server::word(&mut fields, "health", "healthy, degraded or unhealthy");
+        let detail = fields.text("detail", MAX_DETAIL_LEN);
+        let instance_id = fields.parsed("instanceId");
+        let metrics = fields.get("metrics").and_then(|metrics| {
+            let read = read_metrics(metrics, &fields.pointer("metrics"));
+            fields.absorb(read)
+        });
+        let occurred_at = fields.time("occurredAt");
+        fields.finish(Some(Self {
+            health,
+            detail,
+            instance_id,
+            metrics,
+            occurred_at,
+        }))
+    }
+
+    /// Its report, as [`super::Lease::heartbeat`] takes it.
+    #[must_use]
+    pub fn report(&self) -> Option<(Health, Option<&str>)> {
+        self.health.map(|health| (health, self.detail.as_deref()))
+    }
+
+    fn is_within_bounds(&self) -> bool {
+        self.detail
+            .as_ref()
+            .is_none_or(|detail| detail.len() <= MAX_DETAIL_LEN)
+            && self.metrics.as_ref().is_none_or(|metrics| {
+                metrics.len() <= MAX_METRICS
+                    && metrics.keys().all(|name| name.len() <= MAX_METRIC_LEN)
+            })
+    }
+}
+
+fn read_metrics(value: &Value, base: &str) -> Result<Metrics, Vec<FieldError>> {
+    let mut fields = Fields::of(value, base)?;
+    let mut metrics = BTreeMap::new();
+    for (name, value) in value.as_object().into_iter().flatten() {
+        if name.len() > MAX_METRIC_LEN {
+            fields.wrong(
+                name,
+                format!("its name is over {MAX_METRIC_LEN} bytes long"),
+            );
+        }
+        match value.as_f64() {
+            Some(number) => {
+                metrics.insert(name.clone(), number);
+            }
+            None => fields.wrong(name, "must be a number"),
+        }
+    }
+    if metrics.len() > MAX_METRICS {
+        let detail = format!(
+            "holds {} metrics; at most {MAX_METRICS} are taken",
+            metrics.len()
+        );
+        return Err(vec![FieldError {
+            pointer: base.to_owned(),
+            detail,
+        }]);
+    }
+    fields.finish(Some(Arc::new(metrics)))
+}

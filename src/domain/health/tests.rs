@@ -1,0 +1,269 @@
+use proptest::prelude::*;
+
+use super::*;
+use Health::{Degraded, Healthy, Unhealthy};
+
+const RULES: Rules = Rules {
+    interval_ms: 1000,
+    unhealthy_after: 3,
+    disconnect_after: 10,
+    recover_after: 2,
+};
+
+fn lease() -> Lease {
+    Lease::new(1000, 0)
+}
+
+/// A heartbeat at this time, misses counted before.
+fn beat(lease: &mut Lease, now: u64, report: Option<Health>) {
+    lease.elapse(now, &RULES);
+    lease.heartbeat(now, report.map(|health| (health, None)), &RULES);
+}
+
+#[test]
+fn heartbeat_k_is_missed_at_last_seen_plus_k_and_a_half_intervals() {
+    let table = [
+        (0, 0, Healthy),
+        (1499, 0, Healthy),
+        (1500, 1, Degraded),
+        (2499, 1, Degraded),
+        (2500, 2, Degraded),
+        (3499, 2, Degraded),
+        (3500, 3, Unhealthy),
+        (10_499, 9, Unhealthy),
+        (10_500, 10, Unhealthy),
+    ];
+    for (now, missed, health) in table {
+        let mut lease = lease();
+        lease.elapse(now, &RULES);
+        assert_eq!(
+            (lease.missed(), lease.verdict()),
+            (missed, health),
+            "at {now}"
+        );
+    }
+    assert_eq!(lease().ends_at(&RULES, false), 10_500);
+    assert_eq!(lease().ends_at(&RULES, true), 21_000);
+}
+
+#[test]
+fn a_heartbeat_zeroes_the_count_and_not_the_verdict() {
+    let mut lease = lease();
+    lease.elapse(3500, &RULES);
+    beat(&mut lease, 3600, None);
+    assert_eq!((lease.missed(), lease.verdict()), (0, Unhealthy));
+    beat(&mut lease, 4600, None);
+    assert_eq!(lease.verdict(), Healthy, "straight to healthy");
+}
+
+#[test]
+fn recovery_takes_heartbeats_half_an_interval_apart_without_a_miss() {
+    let table: [(&[u64], Health); 7] = [
+        (&[2000], Degraded),
+        (&[2000, 2100, 2200, 2499], Degraded),
+        (&[2000, 2499, 2500], Healthy),
+        (&[2000, 2500], Healthy),
+        (&[2000, 3499], Healthy),
+        (&[2000, 3500], Degraded),
+        (&[2000, 3500, 4500], Healthy),
+    ];
+    for (beats, health) in table {
+        let mut lease = lease();
+        lease.elapse(1500, &RULES);
+        for now in beats {
+            beat(&mut lease, *now, None);
+        }
+        assert_eq!(lease.verdict(), health, "{beats:?}");
+    }
+}
+
+#[test]
+fn a_worse_report_counts_at_once_and_a_better_one_by_as_many() {
+    let (h, d, u) = (Some(Healthy), Some(Degraded), Some(Unhealthy));
+    let table: [(&[Option<Health>], Health); 10] = [
+        (&[d], Degraded),
+        (&[u], Unhealthy),
+        (&[d, h], Degraded),
+        (&[d, h, h], Healthy),
+        (&[d, h, d, h], Degraded),
+        (&[d, h, None, h], Healthy),
+        (&[d, None, None, None], Degraded),
+        (&[u, d, h], Degraded),
+        (&[u, h, h], Healthy),
+        (&[u, d, h, h, h], Healthy),
+    ];
+    for (reports, health) in table {
+        let mut lease = lease();
+        for (at, report) in (0..).zip(reports) {
+            beat(&mut lease, at, *report);
+        }
+        assert_eq!(lease.verdict(), health, "{reports:?}");
+    }
+}
+
+#[test]
+fn the_worse_of_lease_and_report_is_the_verdict_and_tells_why() {
+    let mut lease = lease();
+    lease.heartbeat(0, Some((Degraded, Some("database is slow"))), &RULES);
+    let grounds = lease.evidence(0, &RULES);
+    assert_eq!(
+        (grounds.reason, grounds.source),
+        ("reported", HealthSource::Itself)
+    );
+    assert_eq!(grounds.detail, "reported degraded: database is slow");
+
+    lease.elapse(3500, &RULES);
+    assert_eq!(lease.verdict(), Unhealthy);
+    let grounds = lease.evidence(3500, &RULES);
+    assert_eq!(
+        (grounds.reason, grounds.source),
+        ("missed_heartbeats", HealthSource::Lease)
+    );
+    assert_eq!(
+        grounds.detail,
+        "no heartbeat for 3.5 s; 3 missed, expected every 1 s"
+    );
+
+    beat(&mut lease, 3600, None);
+    beat(&mut lease, 4600, None);
+    assert_eq!((lease.lease_health(), lease.verdict()), (Healthy, Degraded));
+    assert_eq!(
+        lease.evidence(4600, &RULES).reason,
+        "reported",
+        "the report still stands"
+    );
+
+    beat(&mut lease, 4700, Some(Healthy));
+    beat(&mut lease, 4800, Some(Healthy));
+    assert_eq!(lease.verdict(), Healthy);
+    assert_eq!(lease.evidence(4800, &RULES).detail, "reported healthy");
+}
+
+#[test]
+fn a_healed_lease_says_that_heartbeats_resumed() {
+    let mut lease = lease();
+    lease.elapse(1500, &RULES);
+    beat(&mut lease, 2000, None);
+    beat(&mut lease, 3000, None);
+    let grounds = lease.evidence(3000, &RULES);
+    assert_eq!(
+        (grounds.reason, grounds.source),
+        ("heartbeats_resumed", HealthSource::Lease)
+    );
+}
+
+#[test]
+fn after_a_restart_red_stays_red_and_silence_says_since_when() {
+    let restarted = Arc::from("2026-11-22T08:00:00Z");
+    let mut lease = Lease::restored(1000, 5000, Unhealthy, Healthy, restarted);
+    assert_eq!((lease.verdict(), lease.missed()), (Unhealthy, 0));
+    assert_eq!(lease.next_miss(), 6500, "one fresh interval");
+    lease.elapse(6500, &RULES);
+    assert_eq!((lease.verdict(), lease.missed()), (Unhealthy, 1));
+    assert_eq!(
+        lease.evidence(6500, &RULES).detail,
+        "not seen since the hub restarted at 2026-11-22T08:00:00Z; 1 missed, expected every 1 s"
+    );
+    beat(&mut lease, 6600, None);
+    beat(&mut lease, 7200, None);
+    assert_eq!(lease.verdict(), Healthy);
+}
+
+#[test]
+fn spans_read_well() {
+    let table = [
+        (0, "0 ms"),
+        (150, "150 ms"),
+        (1000, "1 s"),
+        (1500, "1.5 s"),
+        (31_400, "31 s"),
+        (599_999, "599 s"),
+        (720_000, "12 min"),
+        (36_000_000, "10 h"),
+    ];
+    for (ms, text) in table {
+        assert_eq!(words(ms), text);
+    }
+}
+
+#[test]
+fn a_heartbeat_is_read_quickly_or_with_its_mistakes() {
+    let good = r#"{"health":"degraded","detail":null,"metrics":{"cpu":0.5},"more":[1]}"#;
+    let quick = Heartbeat::from_slice(good.as_bytes()).unwrap();
+    let slow = Heartbeat::parse(&serde_json::from_str(good).unwrap(), "").unwrap();
+    assert_eq!(quick, slow);
+    assert_eq!(quick.health, Some(Degraded));
+
+    let bad = r#"{"health":"fine","detail":7,"instanceId":"a b","metrics":{"a/b":"x"}}"#;
+    assert_eq!(Heartbeat::from_slice(bad.as_bytes()), None);
+    let errors = Heartbeat::parse(&serde_json::from_str(bad).unwrap(), "/2").unwrap_err();
+    let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+    assert_eq!(
+        pointers,
+        ["/2/health", "/2/detail", "/2/instanceId", "/2/metrics/a~1b"]
+    );
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Beat(Option<Health>),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let health = prop::sample::select(vec![None, Some(Healthy), Some(Degraded), Some(Unhealthy)]);
+    prop_oneof![
+        health.prop_map(Step::Beat),
+        (1_u64..4000).prop_map(Step::Wait)
+    ]
+}
+
+proptest! {
+    #[test]
+    fn time_never_heals_and_heartbeats_on_time_never_harm(steps in prop::collection::vec(step(), 1..60)) {
+        let (mut lease, mut now) = (lease(), 0);
+        for step in steps {
+            let before = lease.lease_health();
+            match step {
+                Step::Beat(report) => {
+                    lease.heartbeat(now, report.map(|health| (health, None)), &RULES);
+                    prop_assert!(lease.lease_health() <= before);
+                    prop_assert_eq!(lease.missed(), 0);
+                    prop_assert_eq!(lease.next_miss(), now + 1500);
+                }
+                Step::Wait(ms) => {
+                    now += ms;
+                    lease.elapse(now, &RULES);
+                    prop_assert!(lease.lease_health() >= before);
+                }
+            }
+            prop_assert_eq!(lease.verdict(), lease.lease_health().max(lease.reported()));
+            prop_assert!(lease.next_miss() > now);
+        }
+    }
+
+    #[test]
+    fn counting_in_one_go_or_in_many_is_the_same(times in prop::collection::vec(0_u64..30_000, 1..20), interval in 1_u64..5000) {
+        let mut times = times;
+        times.sort_unstable();
+        let mut often = Lease::new(interval, 0);
+        for now in &times {
+            often.elapse(*now, &RULES);
+        }
+        let mut once = Lease::new(interval, 0);
+        once.elapse(times[times.len() - 1], &RULES);
+        prop_assert_eq!(often, once);
+    }
+
+    #[test]
+    fn a_miss_counts_at_its_time_and_not_before(interval in 1_u64..5000, k in 1_u32..30) {
+        let mut lease = Lease::new(interval, 7);
+        for expected in 1..=k {
+            let due = lease.next_miss();
+            lease.elapse(due - 1, &RULES);
+            prop_assert_eq!(lease.missed(), expected - 1);
+            lease.elapse(due, &RULES);
+            prop_assert_eq!(lease.missed(), expected);
+        }
+    }
+}

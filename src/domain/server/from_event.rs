@@ -1,0 +1,177 @@
+//! What a core event of a server, posted to `/events`, asks for: the command that owns it, so that the
+//! stream can never say what the state does not.
+
+use serde_json::Value;
+
+use super::DEREGISTERED;
+use crate::domain::{
+    command::{Deregister, Register},
+    event::EventType,
+    health::Heartbeat,
+    ids::ServerId,
+    input::{FieldError, Fields},
+};
+
+/// Longest reason to go, in bytes.
+pub const MAX_REASON_LEN: usize = 256;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerRequest {
+    /// `server_connected`, `server_updated`.
+    Register(Box<Register>),
+    /// `server_disconnected`.
+    Deregister(Deregister),
+    /// `server_health_changed`: a heartbeat with that health.
+    Heartbeat {
+        /// Whose.
+        server: ServerId,
+        /// Always names a health.
+        heartbeat: Heartbeat,
+    },
+}
+
+impl ServerRequest {
+    /// Reads the item `{type, serverId?, data}` that stands at `base` in the body (empty for the body
+    /// itself). `server` is its `serverId`. `None` where the type isn't one of a server.
+    ///
+    /// # Errors
+    /// Every mistake, by pointer.
+    pub fn from_event(
+        kind: &EventType,
+        server: Option<ServerId>,
+        data: &Value,
+        base: &str,
+    ) -> Option<Result<Self, Vec<FieldError>>> {
+        match kind {
+            EventType::ServerConnected | EventType::ServerUpdated => Some(
+                register(server, data, base).map(|register| Self::Register(Box::new(register))),
+            ),
+            EventType::ServerDisconnected => Some(leave(server, data, base).map(Self::Deregister)),
+            EventType::ServerHealthChanged => Some(
+                report(server, data, base)
+                    .map(|(server, heartbeat)| Self::Heartbeat { server, heartbeat }),
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// `data.connection` is the description; the server's id may stand there, or in `serverId` alone.
+fn register(
+    server: Option<ServerId>,
+    data: &Value,
+    base: &str,
+) -> Result<Register, Vec<FieldError>> {
+    let mut fields = Fields::of(data, &format!("{base}/data"))?;
+    let occurred_at = fields.time("occurredAt");
+    let Some(connection) = fields.get("connection") else {
+        fields.wrong("connection", "is required: the server's description");
+        return fields.finish(None);
+    };
+    let pointer = fields.pointer("connection");
+    let inner = connection.get("id").and_then(Value::as_str);
+    match (&server, inner) {
+        (None, None) if connection.get("id").is_none_or(Value::is_null) => {
+            let read = missing_id(base);
+            fields.absorb::<()>(read);
+        }
+        (Some(outer), Some(inner)) if outer.as_str() != inner => {
+            let detail = format!("must be {outer}, as serverId says, or be left out");
+            let pointer = format!("{pointer}/id");
+            fields.absorb::<()>(Err(vec![FieldError { pointer, detail }]));
+        }
+        _ => {}
+    }
+    // Where neither place names it, the mistake is noted above and this id is never used.
+    let id = server.unwrap_or_else(|| ServerId::from_uuid(uuid::Uuid::nil()));
+    let read = fields.absorb(Register::parse(connection, &pointer, || id));
+    let register = read.map(|register| Register {
+        occurred_at: occurred_at.or(register.occurred_at),
+        ..register
+    });
+    fields.finish(register)
+}
+
+/// `{reason?, instanceId?}`; the server in `serverId`, or in `data.connection.id` as the hub's own events
+/// have it.
+fn leave(
+    server: Option<ServerId>,
+    data: &Value,
+    base: &str,
+) -> Result<Deregister, Vec<FieldError>> {
+    let mut fields = Fields::of(data, &format!("{base}/data"))?;
+    let named = data.pointer("/connection/id").and_then(Value::as_str);
+    let server = server.or_else(|| named.and_then(|id| ServerId::parse(id).ok()));
+    if server.is_none() {
+        fields.absorb::<()>(missing_id(base));
+    }
+    let reason = reason(&mut fields, "reason");
+    let instance_id = fields.parsed("instanceId");
+    let occurred_at = fields.time("occurredAt");
+    let read = server.map(|server| Deregister {
+        server,
+        reason,
+        connection: None,
+        instance_id,
+        last_seen_at: None,
+        occurred_at,
+    });
+    fields.finish(read)
+}
+
+/// `{health, detail?, instanceId?, metrics?}`.
+fn report(
+    server: Option<ServerId>,
+    data: &Value,
+    base: &str,
+) -> Result<(ServerId, Heartbeat), Vec<FieldError>> {
+    let data_base = format!("{base}/data");
+    let mut fields = Fields::of(data, &data_base)?;
+    if server.is_none() {
+        fields.absorb::<()>(missing_id(base));
+    }
+    if fields.get("health").is_none() {
+        fields.wrong("health", "is required: healthy, degraded or unhealthy");
+    }
+    let heartbeat = fields.absorb(Heartbeat::parse(data, &data_base));
+    fields.finish(server.zip(heartbeat))
+}
+
+/// Why a server goes: the producer's own text, `deregistered` where there is none.
+fn reason(fields: &mut Fields<'_>, name: &str) -> String {
+    let text = fields.text(name, MAX_REASON_LEN).unwrap_or_default();
+    match check_reason(&text) {
+        Ok(reason) => reason.to_owned(),
+        Err(detail) => {
+            fields.wrong(name, detail);
+            String::new()
+        }
+    }
+}
+
+/// Checks a reason to go; an empty one is `deregistered`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_reason(text: &str) -> Result<&str, String> {
+    match text.trim() {
+        "" => Ok(DEREGISTERED),
+        text if text.len() > MAX_REASON_LEN => Err(format!(
+            "is {} bytes long; at most {MAX_REASON_LEN} are taken",
+            text.len()
+        )),
+        text if text.contains(char::is_control) => {
+            Err("must not hold control characters or line ends".to_owned())
+        }
+        text => Ok(text),
+    }
+}
+
+fn missing_id<T>(base: &str) -> Result<T, Vec<FieldError>> {
+    let detail = "is required for this type: the server concerned".to_owned();
+    Err(vec![FieldError {
+        pointer: format!("{base}/serverId"),
+        detail,
+    }])
+}

@@ -1,0 +1,223 @@
+//! Reads a server's description: every mistake at once, by pointer.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::HEARTBEAT_INTERVAL_MS;
+use crate::domain::{
+    command::Register,
+    event::{Capabilities, Tags, Transport},
+    ids::ServerId,
+    input::{FieldError, Fields},
+    json::Json,
+};
+
+/// Longest name, in bytes.
+pub const MAX_NAME_LEN: usize = 256;
+/// Longest URL, in bytes.
+pub const MAX_URL_LEN: usize = 2048;
+/// Longest version, in bytes.
+pub const MAX_VERSION_LEN: usize = 128;
+/// Most tags of one server.
+pub const MAX_TAGS: usize = 64;
+/// Longest key of a tag, in characters.
+pub const MAX_TAG_KEY_LEN: usize = 128;
+/// Longest value of a tag, in characters.
+pub const MAX_TAG_VALUE_LEN: usize = 256;
+
+impl Register {
+    /// Reads `{id?, name, transport, url?, version?, capabilities?, tags?, metadata?, heartbeatIntervalMs?,
+    /// instanceId?, occurredAt?}`, which stands at `base` in the body. `new_id` is for one that names none.
+    /// Other fields are left alone.
+    ///
+    /// # Errors
+    /// Every mistake, by pointer.
+    pub fn parse(
+        value: &Value,
+        base: &str,
+        new_id: impl FnOnce() -> ServerId,
+    ) -> Result<Self, Vec<FieldError>> {
+        let mut fields = Fields::of(value, base)?;
+        let id = match fields.get("id") {
+            Some(_) => fields.parsed("id"),
+            None => Some(new_id()),
+        };
+        let name = fields.required_text("name", MAX_NAME_LEN);
+        if name
+            .as_deref()
+            .is_some_and(|name| name.contains(char::is_control))
+        {
+            fields.wrong("name", NO_CONTROL);
+        }
+        if fields.get("transport").is_none() {
+            fields.wrong("transport", format!("is required: {TRANSPORTS}"));
+        }
+        let transport: Option<Transport> = word(&mut fields, "transport", TRANSPORTS);
+        let url = fields.text("url", MAX_URL_LEN);
+        if url.as_deref().is_some_and(|url| !is_url(url)) {
+            fields.wrong(
+                "url",
+                "must be an absolute URL, such as http://127.0.0.1:8080/mcp",
+            );
+        }
+        let version = fields.text("version", MAX_VERSION_LEN);
+        let capabilities = capabilities(&mut fields);
+        let tags = tags(&mut fields);
+        let metadata = fields
+            .get("metadata")
+            .and_then(|value| json(&mut fields, "metadata", value));
+        let heartbeat_interval_ms = fields.number("heartbeatIntervalMs", HEARTBEAT_INTERVAL_MS);
+        let instance_id = fields.parsed("instanceId");
+        let occurred_at = fields.time("occurredAt");
+        let read = id
+            .zip(name)
+            .zip(transport)
+            .map(|((id, name), transport)| Self {
+                id,
+                name,
+                transport,
+                url,
+                version,
+                capabilities,
+                tags,
+                metadata,
+                heartbeat_interval_ms,
+                instance_id,
+                last_seen_at: None,
+                occurred_at,
+            });
+        fields.finish(read)
+    }
+}
+
+/// An optional word of a small vocabulary, which `expected` spells out.
+pub(in crate::domain) fn word<T: DeserializeOwned>(
+    fields: &mut Fields<'_>,
+    name: &str,
+    expected: &str,
+) -> Option<T> {
+    let value = fields.get(name)?;
+    let read = serde_json::from_value(value.clone()).ok();
+    if read.is_none() {
+        fields.wrong(name, format!("must be {expected}"));
+    }
+    read
+}
+
+/// Any value, as deep as listeners can take.
+fn json(fields: &mut Fields<'_>, name: &str, value: &Value) -> Option<Json> {
+    Json::parse(&value.to_string())
+        .map_err(|error| fields.wrong(name, error.to_string()))
+        .ok()
+}
+
+fn capabilities(fields: &mut Fields<'_>) -> Capabilities {
+    let Some(value) = fields.get("capabilities") else {
+        return Capabilities::default();
+    };
+    let read = read_capabilities(value, &fields.pointer("capabilities"));
+    fields.absorb(read).unwrap_or_default()
+}
+
+fn read_capabilities(value: &Value, base: &str) -> Result<Capabilities, Vec<FieldError>> {
+    let mut fields = Fields::of(value, base)?;
+    let [tools, resources, prompts] =
+        ["tools", "resources", "prompts"].map(|name| entries(&mut fields, name));
+    fields.finish(Some(Capabilities {
+        tools,
+        resources,
+        prompts,
+    }))
+}
+
+/// A list of names and MCP description objects.
+fn entries(fields: &mut Fields<'_>, name: &str) -> Vec<Json> {
+    let Some(value) = fields.get(name) else {
+        return Vec::new();
+    };
+    let Some(list) = value.as_array() else {
+        fields.wrong(name, "must be a list of names or description objects");
+        return Vec::new();
+    };
+    let base = fields.pointer(name);
+    let mut read = Vec::with_capacity(list.len());
+    for (at, entry) in list.iter().enumerate() {
+        let wrong = |detail: String| {
+            vec![FieldError {
+                pointer: format!("{base}/{at}"),
+                detail,
+            }]
+        };
+        let entry = if entry.is_string() || entry.is_object() {
+            Json::parse(&entry.to_string()).map_err(|error| wrong(error.to_string()))
+        } else {
+            Err(wrong("must be a name or a description object".to_owned()))
+        };
+        read.extend(fields.absorb(entry));
+    }
+    read
+}
+
+fn tags(fields: &mut Fields<'_>) -> Tags {
+    let Some(value) = fields.get("tags") else {
+        return Tags::new();
+    };
+    let read = read_tags(value, &fields.pointer("tags"));
+    fields.absorb(read).unwrap_or_default()
+}
+
+fn read_tags(value: &Value, base: &str) -> Result<Tags, Vec<FieldError>> {
+    let mut fields = Fields::of(value, base)?;
+    let object = value.as_object().into_iter().flatten();
+    let mut tags = Tags::new();
+    for (key, value) in object {
+        let key_len = key.chars().count();
+        if !(1..=MAX_TAG_KEY_LEN).contains(&key_len) || key.contains(is_no_key_char) {
+            fields.wrong(key, TAG_KEY);
+        }
+        match value.as_str() {
+            None => fields.wrong(key, "must be a string"),
+            Some(text) if text.contains(char::is_control) => fields.wrong(key, NO_CONTROL),
+            Some(text) if text.chars().count() > MAX_TAG_VALUE_LEN => {
+                fields.wrong(
+                    key,
+                    format!("must be at most {MAX_TAG_VALUE_LEN} characters"),
+                );
+            }
+            Some(text) => {
+                tags.insert(key.clone(), text.to_owned());
+            }
+        }
+    }
+    if tags.len() > MAX_TAGS {
+        let detail = format!("holds {} tags; at most {MAX_TAGS} are taken", tags.len());
+        return Err(vec![FieldError {
+            pointer: base.to_owned(),
+            detail,
+        }]);
+    }
+    fields.finish(Some(tags))
+}
+
+fn is_no_key_char(c: char) -> bool {
+    c == ':' || c.is_control()
+}
+
+/// RFC 3986's `scheme ":" rest`, without white space or control characters; more is the clients' business.
+fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
+    scheme
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic())
+        && scheme.bytes().all(known)
+        && !rest.trim_matches('/').is_empty()
+        && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+const TRANSPORTS: &str = "stdio, sse, http or websocket";
+const TAG_KEY: &str = "a tag's key must be 1 to 128 characters, without ':' or control characters";
+const NO_CONTROL: &str = "must not hold control characters or line ends";

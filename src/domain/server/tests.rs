@@ -1,0 +1,698 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::{
+    Epoch, Position,
+    command::{ChangeHealth, Decision, Deregister, Register, Rejection, Reply},
+    event::{EventType, HealthSource},
+};
+use Health::{Degraded, Healthy, Unhealthy};
+
+fn id(text: &str) -> ServerId {
+    ServerId::parse(text).unwrap()
+}
+
+fn register(body: Value) -> Register {
+    let mut body = body;
+    for (name, value) in [("id", "lms"), ("name", "LMS"), ("transport", "http")] {
+        body.as_object_mut()
+            .unwrap()
+            .entry(name)
+            .or_insert_with(|| value.into());
+    }
+    Register::parse(&body, "", || unreachable!()).unwrap()
+}
+
+fn leave(reason: &str) -> Deregister {
+    Deregister {
+        server: id("lms"),
+        reason: reason.to_owned(),
+        connection: None,
+        instance_id: None,
+        last_seen_at: None,
+        occurred_at: None,
+    }
+}
+
+fn verdict(connection: u64, health: Health) -> ChangeHealth {
+    ChangeHealth {
+        server: id("lms"),
+        connection,
+        health,
+        lease_health: health,
+        reported_health: Healthy,
+        reason: "missed_heartbeats".to_owned(),
+        source: HealthSource::Lease,
+        missed_heartbeats: 3,
+        last_seen_at: 77,
+        detail: Some("no heartbeat for 31 s".to_owned()),
+        occurred_at: None,
+    }
+}
+
+/// Servers, the log that made them, and time.
+#[derive(Clone, Default)]
+struct Fleet {
+    servers: Servers,
+    log: Vec<Event>,
+    now: i64,
+    policy: Policy,
+}
+
+impl Fleet {
+    fn append(&mut self, decision: Decision) -> (Vec<Value>, Reply) {
+        let mut texts = Vec::new();
+        for what in decision.events {
+            let sequence = self.log.len() as u64 + 1;
+            let position = Position {
+                epoch: Epoch::from_random(1),
+                sequence,
+            };
+            let mut text: Value = what.data.to_json().read().unwrap();
+            text["type"] = what.data.kind().as_str().into();
+            texts.push(text);
+            let event = Event {
+                position,
+                timestamp: self.now,
+                what,
+            };
+            self.servers.evolve(&event);
+            self.servers.expire(self.now, &self.policy);
+            self.log.push(event);
+        }
+        (texts, decision.reply)
+    }
+
+    fn register(&mut self, body: Value) -> (Vec<Value>, Reply) {
+        let decision = self
+            .servers
+            .register(&register(body), &self.policy, self.now)
+            .unwrap();
+        self.append(decision)
+    }
+
+    fn leave(&mut self, deregister: &Deregister) -> Vec<Value> {
+        let decision = self.servers.deregister(deregister, self.now).unwrap();
+        self.append(decision).0
+    }
+
+    fn turn(&mut self, change: &ChangeHealth) -> Vec<Value> {
+        let decision = self.servers.change_health(change).unwrap();
+        self.append(decision).0
+    }
+
+    fn lms(&self) -> &Server {
+        self.servers.get(&id("lms")).unwrap()
+    }
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect()
+}
+
+fn created(reply: &Reply) -> bool {
+    matches!(reply, Reply::Server { created: true, .. })
+}
+
+#[test]
+fn a_new_server_connects_and_one_that_was_gone_reconnects() {
+    let mut fleet = Fleet {
+        now: 5,
+        ..Fleet::default()
+    };
+    let (events, reply) = fleet.register(json!({"heartbeatIntervalMs": 500, "tags": {"a": "b"}}));
+    assert_eq!(kinds(&events), ["server_connected"]);
+    assert_eq!(events[0]["reconnected"], false);
+    assert!(created(&reply));
+    let server = fleet.lms();
+    assert_eq!(
+        (server.heartbeat_interval_ms, server.health),
+        (500, Healthy)
+    );
+    assert_eq!((server.connected_at, server.connected_sequence), (5, 1));
+
+    assert_eq!(
+        kinds(&fleet.leave(&leave("deregistered"))),
+        ["server_disconnected"]
+    );
+    assert!(!fleet.lms().is_connected());
+    let (events, reply) = fleet.register(json!({}));
+    assert_eq!(events[0]["reconnected"], true);
+    assert!(created(&reply));
+    assert_eq!(
+        fleet.lms().heartbeat_interval_ms,
+        fleet.policy.heartbeat_interval_ms
+    );
+}
+
+#[test]
+fn registering_again_tells_only_what_changed() {
+    let table = [
+        (json!({}), vec![]),
+        (json!({"name": "L"}), vec!["name"]),
+        (
+            json!({"transport": "sse", "url": "http://x/y"}),
+            vec!["transport", "url"],
+        ),
+        (
+            json!({"version": "2", "tags": {"k": "v"}}),
+            vec!["version", "tags"],
+        ),
+        (
+            json!({"capabilities": {"tools": ["t"]}}),
+            vec!["capabilities"],
+        ),
+        (
+            json!({"metadata": [1], "heartbeatIntervalMs": 100}),
+            vec!["metadata", "heartbeatIntervalMs"],
+        ),
+        (json!({"instanceId": "i"}), vec!["instanceId"]),
+    ];
+    for (body, changed) in table {
+        let mut fleet = Fleet::default();
+        fleet.register(json!({}));
+        let (events, reply) = fleet.register(body.clone());
+        assert!(!created(&reply));
+        if changed.is_empty() {
+            assert!(events.is_empty());
+            continue;
+        }
+        assert_eq!(kinds(&events), ["server_updated"], "{body}");
+        assert_eq!(events[0]["changed"], json!(changed), "{body}");
+        assert!(
+            fleet.register(body).0.is_empty(),
+            "the same again changes nothing"
+        );
+    }
+}
+
+#[test]
+fn another_instance_replaces_and_none_matches_any() {
+    let mut fleet = Fleet::default();
+    fleet.register(json!({"instanceId": "one"}));
+    assert!(fleet.register(json!({})).0.is_empty(), "none matches any");
+    assert_eq!(
+        fleet
+            .lms()
+            .connection
+            .instance_id
+            .as_ref()
+            .unwrap()
+            .as_str(),
+        "one"
+    );
+
+    let mut again = register(json!({"instanceId": "two"}));
+    again.last_seen_at = Some(99);
+    let decision = fleet.servers.register(&again, &fleet.policy, 0).unwrap();
+    let (events, reply) = fleet.append(decision);
+    assert_eq!(kinds(&events), ["server_disconnected", "server_connected"]);
+    assert_eq!(
+        (&events[0]["reason"], &events[0]["lastSeenAt"]),
+        (&json!("replaced"), &json!(99))
+    );
+    assert_eq!(events[1]["reconnected"], true);
+    assert!(created(&reply));
+    assert!(fleet.lms().is_connected());
+}
+
+#[test]
+fn leaving_twice_is_told_once_and_a_lost_server_can_still_be_deregistered() {
+    let mut fleet = Fleet::default();
+    let unknown = fleet.servers.deregister(&leave("deregistered"), 0);
+    assert_eq!(unknown, Err(Rejection::ServerNotFound(id("lms"))));
+
+    fleet.register(json!({}));
+    fleet.now = 30;
+    let lost = Deregister {
+        connection: Some(1),
+        last_seen_at: Some(10),
+        ..leave(HEARTBEAT_TIMEOUT)
+    };
+    let events = fleet.leave(&lost);
+    assert_eq!(events[0]["lastSeenAt"], 10);
+    assert_eq!(fleet.servers.counts_at(30, &fleet.policy).lost, 1);
+    let server = fleet.lms().view(None);
+    assert_eq!((server.health, server.due_at), (Unhealthy, None));
+    assert_eq!(server.detail.as_deref(), Some("no heartbeat for 20 ms"));
+
+    assert!(fleet.leave(&lost).is_empty());
+    fleet.now = 40;
+    assert_eq!(
+        kinds(&fleet.leave(&leave("deregistered"))),
+        ["server_disconnected"]
+    );
+    assert_eq!(
+        fleet.servers.counts_at(40, &fleet.policy),
+        ServerCounts::default()
+    );
+    assert_eq!(
+        (fleet.lms().gone_at, fleet.lms().health),
+        (Some(30), Healthy)
+    );
+    assert!(fleet.leave(&leave("deregistered")).is_empty());
+}
+
+#[test]
+fn another_connection_or_instance_is_left_alone() {
+    let mut fleet = Fleet::default();
+    fleet.register(json!({"instanceId": "one"}));
+    let instance = |text: &str| Some(crate::domain::InstanceId::parse(text).unwrap());
+    let table = [
+        (Some(2), None, false),
+        (None, instance("two"), false),
+        (Some(1), instance("one"), true),
+        (None, None, true),
+    ];
+    for (connection, instance_id, goes) in table {
+        let mut fleet = fleet.clone();
+        let events = fleet.leave(&Deregister {
+            connection,
+            instance_id,
+            ..leave("x")
+        });
+        assert_eq!(events.len(), usize::from(goes), "{connection:?}");
+    }
+}
+
+#[test]
+fn a_verdict_is_told_where_it_differs_for_the_present_connection() {
+    let mut fleet = Fleet::default();
+    fleet.register(json!({}));
+    assert!(
+        fleet.turn(&verdict(9, Degraded)).is_empty(),
+        "another connection"
+    );
+    assert!(
+        fleet.turn(&verdict(1, Healthy)).is_empty(),
+        "the same verdict"
+    );
+    let events = fleet.turn(&verdict(1, Degraded));
+    assert_eq!(
+        (&events[0]["health"], &events[0]["previousHealth"]),
+        (&json!("degraded"), &json!("healthy"))
+    );
+    assert!(fleet.turn(&verdict(1, Degraded)).is_empty());
+    let server = fleet.lms();
+    assert_eq!(
+        (server.lease_health, server.reported_health),
+        (Degraded, Healthy)
+    );
+    assert_eq!(server.detail.as_deref(), Some("no heartbeat for 31 s"));
+    assert_eq!((server.missed_heartbeats, server.last_seen_at), (3, 77));
+
+    fleet.turn(&verdict(1, Healthy));
+    assert_eq!((&fleet.lms().reason, &fleet.lms().detail), (&None, &None));
+    fleet.leave(&leave("bye"));
+    assert!(fleet.turn(&verdict(1, Degraded)).is_empty(), "gone");
+}
+
+#[test]
+fn gone_servers_are_forgotten_by_age_and_by_number_oldest_first() {
+    let mut fleet = Fleet {
+        policy: Policy {
+            state_retention_age_ms: 100,
+            state_retention_count: 2,
+            ..Policy::default()
+        },
+        ..Fleet::default()
+    };
+    for (now, name) in (1..).zip(["a", "b", "c"]) {
+        fleet.now = now;
+        fleet.register(json!({"id": name}));
+        fleet.leave(&Deregister {
+            server: id(name),
+            ..leave(HEARTBEAT_TIMEOUT)
+        });
+    }
+    assert!(
+        fleet.servers.get(&id("a")).is_none(),
+        "the oldest of three goes"
+    );
+    assert_eq!(fleet.servers.counts_at(101, &fleet.policy).lost, 2);
+    assert_eq!(
+        fleet.servers.counts_at(102, &fleet.policy).lost,
+        1,
+        "b is old enough"
+    );
+    assert_eq!(fleet.servers.counts_at(103, &fleet.policy).lost, 0);
+    fleet.servers.expire(102, &fleet.policy);
+    assert!(fleet.servers.get(&id("b")).is_none());
+    assert!(fleet.servers.get(&id("c")).is_some());
+}
+
+#[test]
+fn the_limit_is_for_new_servers() {
+    let mut fleet = Fleet {
+        policy: Policy {
+            max_servers: 1,
+            ..Policy::default()
+        },
+        ..Fleet::default()
+    };
+    fleet.register(json!({}));
+    let second = fleet
+        .servers
+        .register(&register(json!({"id": "b"})), &fleet.policy, 0);
+    assert_eq!(
+        second,
+        Err(Rejection::LimitReached {
+            what: "servers",
+            limit: 1
+        })
+    );
+    assert!(fleet.register(json!({})).0.is_empty());
+}
+
+#[test]
+fn lists_are_filtered_and_paged() {
+    let mut fleet = Fleet::default();
+    for (name, transport, tag) in [
+        ("a", "sse", "x"),
+        ("b", "http", "x"),
+        ("c", "http", "y"),
+        ("d", "http", "x"),
+    ] {
+        fleet.register(
+            json!({"id": name, "transport": transport, "tags": {"team": tag, "all": "1"}}),
+        );
+    }
+    fleet.leave(&Deregister {
+        server: id("d"),
+        ..leave(HEARTBEAT_TIMEOUT)
+    });
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let table = [
+        (ServerQuery::default(), "abcd"),
+        (
+            ServerQuery {
+                connected: Some(true),
+                ..ServerQuery::default()
+            },
+            "abc",
+        ),
+        (
+            ServerQuery {
+                health: vec![Unhealthy],
+                ..ServerQuery::default()
+            },
+            "d",
+        ),
+        (
+            ServerQuery {
+                transports: vec![Transport::Http],
+                ..ServerQuery::default()
+            },
+            "bcd",
+        ),
+        (
+            ServerQuery {
+                tags: vec![tag("team", "x"), tag("all", "1")],
+                ..ServerQuery::default()
+            },
+            "abd",
+        ),
+        (
+            ServerQuery {
+                tags: vec![tag("team", "x"), tag("team", "y")],
+                ..ServerQuery::default()
+            },
+            "",
+        ),
+    ];
+    for (query, expected) in table {
+        for (limit, scan) in [(1, 100), (2, 1), (3, 2), (100, 100)] {
+            let (mut found, mut after) = (String::new(), None);
+            loop {
+                let page = fleet.servers.page(&query, after.as_ref(), limit, scan);
+                assert!(page.servers.len() <= limit);
+                found.extend(
+                    page.servers
+                        .iter()
+                        .map(|server| server.connection.id.as_str()),
+                );
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{query:?} {limit} {scan}");
+        }
+    }
+}
+
+use super::super::event::Transport;
+
+#[test]
+fn every_mistake_of_a_description_is_named_at_once() {
+    let body = json!({
+        "id": "a b", "name": " ", "transport": "pigeon", "url": "not a url", "version": 2,
+        "capabilities": {"tools": [1, "ok"], "resources": {}}, "heartbeatIntervalMs": 99,
+        "tags": {"a:b": "x", "ok": 3, "line": "a\nb"}, "instanceId": "", "metadata": [[0]],
+    });
+    let errors = Register::parse(&body, "/0", || unreachable!()).unwrap_err();
+    let pointers: Vec<_> = errors
+        .iter()
+        .map(|error| error.pointer.trim_start_matches("/0/"))
+        .collect();
+    let expected = [
+        "id",
+        "name",
+        "transport",
+        "url",
+        "version",
+        "capabilities/tools/0",
+        "capabilities/resources",
+        "tags/a:b",
+        "tags/ok",
+        "tags/line",
+        "heartbeatIntervalMs",
+        "instanceId",
+    ];
+    assert_eq!(pointers, expected);
+
+    let deep: Value = serde_json::from_str(&("[".repeat(70) + &"]".repeat(70))).unwrap();
+    let errors = Register::parse(
+        &json!({"name": "a", "transport": "sse", "metadata": deep}),
+        "",
+        || id("x"),
+    );
+    assert_eq!(errors.unwrap_err()[0].pointer, "/metadata");
+    assert_eq!(
+        Register::parse(&json!([]), "", || id("x")).unwrap_err()[0].pointer,
+        ""
+    );
+}
+
+#[test]
+fn intervals_and_urls_have_bounds() {
+    for (interval, good) in [(99, false), (100, true), (300_000, true), (300_001, false)] {
+        let body = json!({"name": "a", "transport": "sse", "heartbeatIntervalMs": interval});
+        assert_eq!(
+            Register::parse(&body, "", || id("x")).is_ok(),
+            good,
+            "{interval}"
+        );
+    }
+    let urls = [
+        ("http://h:1/p?q", true),
+        ("ws://h", true),
+        ("unix:/run/x", true),
+        ("h/p", false),
+        ("http://", false),
+        ("http://a b", false),
+        ("1a://x", false),
+        (":x", false),
+    ];
+    for (url, good) in urls {
+        let body = json!({"name": "a", "transport": "sse", "url": url});
+        assert_eq!(
+            Register::parse(&body, "", || id("x")).is_ok(),
+            good,
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn core_events_ask_for_the_command_that_owns_them() {
+    use super::from_event::ServerRequest;
+    let read = |kind: EventType, server: Option<&str>, data: Value| {
+        ServerRequest::from_event(&kind, server.map(id), &data, "/3").unwrap()
+    };
+    let description = json!({"connection": {"name": "A", "transport": "sse"}, "occurredAt": 7});
+    match read(EventType::ServerConnected, Some("a"), description.clone()) {
+        Ok(ServerRequest::Register(register)) => {
+            assert_eq!((register.id, register.occurred_at), (id("a"), Some(7)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let missing = read(EventType::ServerConnected, None, description).unwrap_err();
+    assert_eq!(missing[0].pointer, "/3/serverId");
+    let other = json!({"connection": {"id": "b", "name": "A", "transport": "sse"}});
+    let twofold = read(EventType::ServerConnected, Some("a"), other.clone()).unwrap_err();
+    assert_eq!(twofold[0].pointer, "/3/data/connection/id");
+    assert!(read(EventType::ServerUpdated, None, other).is_ok());
+
+    match read(
+        EventType::ServerDisconnected,
+        Some("a"),
+        json!({"reason": "upgrade"}),
+    ) {
+        Ok(ServerRequest::Deregister(leave)) => assert_eq!(leave.reason, "upgrade"),
+        other => panic!("{other:?}"),
+    }
+    let nameless = read(EventType::ServerHealthChanged, None, json!({"detail": "x"})).unwrap_err();
+    let pointers: Vec<_> = nameless
+        .iter()
+        .map(|error| error.pointer.as_str())
+        .collect();
+    assert_eq!(pointers, ["/3/serverId", "/3/data/health"]);
+    match read(
+        EventType::ServerHealthChanged,
+        Some("a"),
+        json!({"health": "degraded"}),
+    ) {
+        Ok(ServerRequest::Heartbeat { heartbeat, .. }) => {
+            assert_eq!(heartbeat.health, Some(Degraded))
+        }
+        other => panic!("{other:?}"),
+    }
+    let custom = EventType::parse("a.b").unwrap();
+    assert!(ServerRequest::from_event(&custom, None, &json!({}), "").is_none());
+}
+
+/// Something that happens to one of three servers.
+#[derive(Debug, Clone)]
+enum Deed {
+    Register(u8, Option<u8>),
+    Leave(u8, bool),
+    Turn(u8, Health),
+    Wait(i64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let health = prop::sample::select(vec![Healthy, Degraded, Unhealthy]);
+    prop_oneof![
+        (0_u8..3, prop::option::of(0_u8..3))
+            .prop_map(|(who, instance)| Deed::Register(who, instance)),
+        (0_u8..3, any::<bool>()).prop_map(|(who, lost)| Deed::Leave(who, lost)),
+        (0_u8..3, health).prop_map(|(who, health)| Deed::Turn(who, health)),
+        // The wall clock may be set back.
+        (-20_i64..60).prop_map(Deed::Wait),
+    ]
+}
+
+fn play(deeds: &[Deed]) -> Fleet {
+    let policy = Policy {
+        state_retention_age_ms: 100,
+        state_retention_count: 2,
+        max_servers: 3,
+        ..Policy::default()
+    };
+    let mut fleet = Fleet {
+        policy,
+        now: 1000,
+        ..Fleet::default()
+    };
+    let name = |who: u8| id(["a", "b", "c"][usize::from(who)]);
+    for deed in deeds {
+        match deed {
+            Deed::Register(who, instance) => {
+                let mut body = json!({"id": name(*who).as_str(), "capabilities": {"tools": ["t"]}});
+                if let Some(instance) = instance {
+                    body["instanceId"] = instance.to_string().into();
+                }
+                fleet.register(body);
+            }
+            Deed::Leave(who, lost) => {
+                let reason = if *lost {
+                    HEARTBEAT_TIMEOUT
+                } else {
+                    DEREGISTERED
+                };
+                let decision = fleet.servers.deregister(
+                    &Deregister {
+                        server: name(*who),
+                        ..leave(reason)
+                    },
+                    fleet.now,
+                );
+                if let Ok(decision) = decision {
+                    fleet.append(decision);
+                }
+            }
+            Deed::Turn(who, health) => {
+                let connection = fleet
+                    .servers
+                    .get(&name(*who))
+                    .map_or(0, |server| server.connected_sequence);
+                fleet.turn(&ChangeHealth {
+                    server: name(*who),
+                    ..verdict(connection, *health)
+                });
+            }
+            Deed::Wait(ms) => fleet.now += ms,
+        }
+    }
+    fleet
+}
+
+fn recount(servers: &Servers) -> Tally {
+    let mut tally = Tally::default();
+    for server in servers.after(None) {
+        tally.add(server);
+    }
+    tally
+}
+
+fn same(a: &Servers, b: &Servers) -> bool {
+    a.by_id == b.by_id && a.gone == b.gone && a.tally == b.tally
+}
+
+proptest! {
+    #[test]
+    fn counts_equal_a_recount_and_indices_the_servers(deeds in prop::collection::vec(deed(), 0..80)) {
+        let fleet = play(&deeds);
+        prop_assert_eq!(fleet.servers.tally(), recount(&fleet.servers));
+        let gone: Vec<_> = fleet.servers.after(None).filter_map(|server| server.gone_key()).collect();
+        prop_assert_eq!(fleet.servers.gone.size(), gone.len());
+        prop_assert!(gone.iter().all(|key| fleet.servers.gone.contains_key(key)));
+        prop_assert!(gone.len() <= 2);
+    }
+
+    #[test]
+    fn between_two_connects_of_one_server_stands_a_disconnect(deeds in prop::collection::vec(deed(), 0..80)) {
+        let mut connected = std::collections::BTreeSet::new();
+        for event in play(&deeds).log {
+            let server = event.what.server.clone().unwrap();
+            match event.what.data.kind() {
+                EventType::ServerConnected => prop_assert!(connected.insert(server)),
+                EventType::ServerDisconnected => { connected.remove(&server); }
+                _ => prop_assert!(connected.contains(&server)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_fold_over_any_split_saved_and_restored_is_the_same(deeds in prop::collection::vec(deed(), 0..60), split in 0_usize..100) {
+        let fleet = play(&deeds);
+        let mut servers = Servers::default();
+        let split = split.min(fleet.log.len());
+        for (at, event) in fleet.log.iter().enumerate() {
+            if at == split {
+                let saved = serde_json::to_string(&servers.save()).unwrap();
+                let restored = Servers::restore(serde_json::from_str(&saved).unwrap());
+                prop_assert!(same(&servers, &restored));
+                servers = restored;
+            }
+            servers.evolve(event);
+            servers.expire(event.timestamp, &fleet.policy);
+        }
+        prop_assert!(same(&servers, &fleet.servers));
+    }
+}

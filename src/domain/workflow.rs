@@ -1,0 +1,399 @@
+//! Workflows and their steps: readiness, claims, attempts, ends.
+//!
+//! Invariants: a workflow ends once; a step is held by at most one server at one attempt; it is ready only
+//! when all its dependencies ended; of an ended workflow nothing can be claimed. Never runs a step: servers do.
+
+mod claim;
+mod decide;
+mod definition;
+mod from_event;
+mod graph;
+mod index;
+mod query;
+mod report;
+mod save;
+mod state;
+mod step;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{ops::Bound, sync::Arc};
+
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+
+use self::{decide::Draft, index::Index};
+pub use self::{
+    query::{StepCursor, StepQuery, StepsPage, WorkflowQuery, WorkflowsPage},
+    report::EndKind,
+    save::SavedWorkflows,
+    state::{Workflow, WorkflowStatus},
+    step::{Step, StepStatus},
+    view::{StepView, WorkflowView},
+};
+use super::{
+    command::{Decision, EndWorkflow, Reaction, Rejection, Reply, ReportStep, StartWorkflow},
+    event::{Event, EventData, NewEvent, Private, WorkflowStarted},
+    fleet::Policy,
+    ids::{ServerId, StepId, WorkflowId},
+    json::Json,
+    server::Servers,
+};
+
+/// All workflows in the state. Cloning them is cheap.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Workflows {
+    by_id: RedBlackTreeMapSync<WorkflowId, Arc<Workflow>>,
+    /// Ended ones, oldest first: (when, sequence of the event that says so).
+    ended: RedBlackTreeSetSync<(i64, u64, WorkflowId)>,
+    index: Index,
+    completed: u64,
+    failed: u64,
+}
+
+impl Workflows {
+    /// The workflow of this id, running or ended, where it isn't old enough to be forgotten.
+    #[must_use]
+    pub fn get_at(&self, id: &WorkflowId, now: i64, policy: &Policy) -> Option<&Arc<Workflow>> {
+        self.get(id)
+            .filter(|workflow| !workflow.is_expired(now, policy))
+    }
+
+    /// The workflow of this id, running or ended.
+    #[must_use]
+    pub fn get(&self, id: &WorkflowId) -> Option<&Arc<Workflow>> {
+        self.by_id.get(id)
+    }
+
+    /// All workflows, in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Workflow>> {
+        self.by_id.values()
+    }
+
+    /// All workflows after this id, in order of their ids.
+    pub fn after<'a>(
+        &'a self,
+        id: Option<&WorkflowId>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Workflow>> + 'a> {
+        match id {
+            Some(id) => {
+                let range = (Bound::Excluded(id.clone()), Bound::Unbounded);
+                Box::new(self.by_id.range(range).map(|(_, workflow)| workflow))
+            }
+            None => Box::new(self.by_id.values()),
+        }
+    }
+
+    /// How many run.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        (self.by_id.size() - self.ended.size()) as u64
+    }
+
+    /// How many completed, and how many failed, since the log began.
+    #[must_use]
+    pub fn ended(&self) -> (u64, u64) {
+        (self.completed, self.failed)
+    }
+
+    pub(super) fn start(
+        &self,
+        start: &StartWorkflow,
+        servers: &Servers,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Decision, Rejection> {
+        if let Some(there) = self.get_at(&start.id, now, policy) {
+            if !same_json(there.about.definition.as_ref(), Some(&start.definition)) {
+                return Err(Rejection::WorkflowExists(start.id.clone()));
+            }
+            return Ok(Decision::nothing(Reply::Workflow {
+                id: start.id.clone(),
+                created: false,
+            }));
+        }
+        if start.steps.len() > policy.max_steps {
+            return Err(Rejection::LimitReached {
+                what: "steps of one workflow",
+                limit: policy.max_steps,
+            });
+        }
+        if self.active() >= policy.max_workflows as u64 {
+            return Err(Rejection::LimitReached {
+                what: "running workflows",
+                limit: policy.max_workflows,
+            });
+        }
+        let ready = start
+            .steps
+            .iter()
+            .filter(|step| step.depends_on.is_empty())
+            .map(|step| step.id.clone());
+        let data = WorkflowStarted {
+            workflow_id: start.id.clone(),
+            name: start.name.clone(),
+            description: start.description.clone(),
+            steps: start.steps.clone(),
+            ready_steps: ready.collect(),
+        };
+        let event = NewEvent {
+            server: start.server.clone(),
+            tags: start
+                .server
+                .as_ref()
+                .map(|id| servers.tags_of(id))
+                .unwrap_or_default(),
+            data: EventData::WorkflowStarted(Box::new(data)),
+            occurred_at: start.occurred_at,
+            private: Private {
+                definition: Some(start.definition.clone()),
+                timeout_ms: start.timeout_ms,
+                max_failures: start.max_failures,
+                ..Private::default()
+            },
+        };
+        Ok(Decision {
+            events: vec![event],
+            reply: Reply::Workflow {
+                id: start.id.clone(),
+                created: true,
+            },
+        })
+    }
+
+    pub(super) fn report(
+        &self,
+        report: &ReportStep,
+        servers: &Servers,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Decision, Rejection> {
+        let workflow = self.known(&report.workflow, policy, now)?;
+        let mut draft = Draft::new(workflow, servers, now);
+        draft.report(report, policy.max_steps)?;
+        let reply = Reply::Step {
+            workflow: report.workflow.clone(),
+            step: report.step.clone(),
+        };
+        Ok(Decision {
+            events: draft.into_events(),
+            reply,
+        })
+    }
+
+    pub(super) fn end(
+        &self,
+        end: &EndWorkflow,
+        servers: &Servers,
+        policy: &Policy,
+        now: i64,
+    ) -> Result<Decision, Rejection> {
+        let mut draft = Draft::new(self.known(&end.workflow, policy, now)?, servers, now);
+        draft.end(&end.ending, end.occurred_at)?;
+        let reply = Reply::Workflow {
+            id: end.workflow.clone(),
+            created: false,
+        };
+        Ok(Decision {
+            events: draft.into_events(),
+            reply,
+        })
+    }
+
+    pub(super) fn step_timed_out(
+        &self,
+        workflow: &WorkflowId,
+        step: &StepId,
+        attempt: u32,
+        servers: &Servers,
+        now: i64,
+    ) -> Decision {
+        self.by_itself(workflow, servers, now, |draft| {
+            draft.step_timed_out(step, attempt)
+        })
+    }
+
+    pub(super) fn timed_out(&self, workflow: &WorkflowId, servers: &Servers, now: i64) -> Decision {
+        self.by_itself(workflow, servers, now, |draft| draft.timed_out())
+    }
+
+    /// The next release of steps whose holder is gone, if any is due.
+    pub(super) fn due_release(&self) -> Option<Reaction> {
+        let (workflow, server) = self.index.first_orphan()?;
+        Some(Reaction::ReleaseSteps {
+            workflow: workflow.clone(),
+            server: server.clone(),
+        })
+    }
+
+    pub(super) fn release(
+        &self,
+        workflow: &WorkflowId,
+        server: &ServerId,
+        servers: &Servers,
+        now: i64,
+    ) -> Decision {
+        let places = self.index.orphans_of(workflow, server);
+        self.by_itself(workflow, servers, now, |draft| {
+            draft.release(server, &places)
+        })
+    }
+
+    /// `servers` is the state right after the event.
+    pub(super) fn evolve(&mut self, event: &Event, servers: &Servers) {
+        let (at, sequence, private) = (
+            event.timestamp,
+            event.position.sequence,
+            &event.what.private,
+        );
+        match &event.what.data {
+            EventData::WorkflowStarted(data) => {
+                self.put(Workflow::started(data, private, at, sequence))
+            }
+            EventData::ServerDisconnected(_) => {
+                if let Some(server) = &event.what.server {
+                    self.orphan_steps_of(server, servers);
+                }
+            }
+            data => {
+                let Some(before) = data.workflow().and_then(|id| self.get(id)).cloned() else {
+                    return;
+                };
+                let mut after = before.as_ref().clone();
+                let touched = after.apply(data, private, at, sequence);
+                self.replace(&before, after, &touched);
+            }
+        }
+    }
+
+    pub(super) fn expire(&mut self, now: i64, policy: &Policy) {
+        while let Some((ended_at, _, id)) = self.ended.first().cloned() {
+            let too_old = now.saturating_sub(ended_at) > policy.state_retention_age_ms;
+            if !too_old && self.ended.size() <= policy.state_retention_count {
+                return;
+            }
+            self.remove(&id);
+        }
+    }
+
+    /// Workflow of a command that may be answered with `404`.
+    fn known(&self, id: &WorkflowId, policy: &Policy, now: i64) -> Result<&Workflow, Rejection> {
+        match self.get_at(id, now, policy) {
+            Some(workflow) => Ok(workflow),
+            None => Err(Rejection::WorkflowNotFound(id.clone())),
+        }
+    }
+
+    /// What the hub itself does to a workflow; nothing where there is none.
+    fn by_itself(
+        &self,
+        id: &WorkflowId,
+        servers: &Servers,
+        now: i64,
+        decide: impl FnOnce(&mut Draft<'_>),
+    ) -> Decision {
+        let Some(workflow) = self.get(id) else {
+            return Decision::nothing(Reply::Done);
+        };
+        let mut draft = Draft::new(workflow, servers, now);
+        decide(&mut draft);
+        Decision {
+            events: draft.into_events(),
+            reply: Reply::Done,
+        }
+    }
+
+    /// Marks what a server's instance holds that is gone; what another instance of it claimed stays its own.
+    fn orphan_steps_of(&mut self, server: &ServerId, servers: &Servers) {
+        let gone = servers
+            .get(server)
+            .and_then(|server| server.connection.instance_id.clone());
+        let Some(places) = self.index.running_at.get(server).cloned() else {
+            return;
+        };
+        for (id, place) in &places {
+            let (Some(before), place) = (self.get(id).cloned(), *place) else {
+                continue;
+            };
+            let Some(run) = before.step_at(place).map(|step| &step.run) else {
+                continue;
+            };
+            let other_instance =
+                matches!((&run.instance, &gone), (Some(holder), Some(gone)) if holder != gone);
+            if other_instance || run.server.as_ref() != Some(server) {
+                continue;
+            }
+            let mut after = before.as_ref().clone();
+            after.orphan(place);
+            self.replace(&before, after, &[place]);
+        }
+    }
+
+    /// Puts a whole workflow in, in place of one of the same id.
+    fn put(&mut self, workflow: Workflow) {
+        self.remove(&workflow.id);
+        let places: Vec<u32> = (0..workflow.total_steps()).collect();
+        self.index.update(None, Some(&workflow), &places);
+        if let Some(outcome) = &workflow.outcome {
+            self.ended
+                .insert_mut((outcome.ended_at, outcome.sequence, workflow.id.clone()));
+        }
+        self.by_id
+            .insert_mut(workflow.id.clone(), Arc::new(workflow));
+    }
+
+    fn replace(&mut self, before: &Workflow, after: Workflow, touched: &[u32]) {
+        self.index.update(Some(before), Some(&after), touched);
+        if let (None, Some(outcome)) = (&before.outcome, &after.outcome) {
+            self.ended
+                .insert_mut((outcome.ended_at, outcome.sequence, after.id.clone()));
+            let count = if outcome.completed {
+                &mut self.completed
+            } else {
+                &mut self.failed
+            };
+            *count += 1;
+        }
+        self.by_id.insert_mut(after.id.clone(), Arc::new(after));
+    }
+
+    fn remove(&mut self, id: &WorkflowId) {
+        let Some(workflow) = self.by_id.get(id).cloned() else {
+            return;
+        };
+        let places: Vec<u32> = (0..workflow.total_steps()).collect();
+        self.index.update(Some(&workflow), None, &places);
+        if let Some(outcome) = &workflow.outcome {
+            self.ended
+                .remove_mut(&(outcome.ended_at, outcome.sequence, id.clone()));
+        }
+        self.by_id.remove_mut(id);
+    }
+}
+
+impl Workflow {
+    /// Whether it ended so long ago that it is forgotten.
+    #[must_use]
+    pub fn is_expired(&self, now: i64, policy: &Policy) -> bool {
+        self.outcome.as_ref().is_some_and(|outcome| {
+            now.saturating_sub(outcome.ended_at) > policy.state_retention_age_ms
+        })
+    }
+}
+
+/// Whether two values mean the same: the order of keys doesn't matter, nor does white space.
+fn same_json(one: Option<&Json>, other: Option<&Json>) -> bool {
+    if one == other {
+        return true;
+    }
+    let (Some(one), Some(other)) = (one, other) else {
+        return false;
+    };
+    match (
+        one.read::<serde_json::Value>(),
+        other.read::<serde_json::Value>(),
+    ) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}

@@ -1,0 +1,9 @@
+//! The rules as tables, and the invariants as properties.
+
+mod body;
+mod events;
+mod life;
+mod listing;
+mod loss;
+mod properties;
+mod support;

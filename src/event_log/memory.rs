@@ -1,0 +1,305 @@
+//! A log that lives as long as the process: for play, and the model that tests hold SQLite against.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::ControlFlow,
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+
+use super::{
+    AppendError, Epochs, Item, KeyHash, LogInfo, LogReader, LogWriter, OpenLog, Order, PlaceAtTime,
+    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, Scanned,
+};
+use crate::{
+    domain::{Epoch, Record},
+    filter::Filter,
+};
+
+/// How long answers are remembered, ms.
+const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Events and answers that one call of `prune` drops at most.
+const SLICE: usize = 1000;
+
+/// Opens an empty log.
+#[must_use]
+pub fn open() -> OpenLog {
+    let log = Memory::default();
+    OpenLog { writer: Box::new(log.clone()), reader: Arc::new(log) }
+}
+
+/// A log in memory; its clones are the same log.
+#[derive(Debug, Clone)]
+pub(super) struct Memory {
+    inner: Arc<RwLock<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    epochs: Arc<Epochs>,
+    /// The kept events, without a hole.
+    events: VecDeque<Event>,
+    head: u64,
+    bytes: u64,
+    pruned_ts: i64,
+    answers: HashMap<KeyHash, Remembered>,
+    /// Keys as they were given, for dropping the oldest first. A key given again is in it twice.
+    keys: VecDeque<(i64, KeyHash)>,
+    snapshot: Option<(u64, Vec<u8>)>,
+    leases: Vec<SavedLease>,
+}
+
+/// A record that owns its texts.
+#[derive(Debug)]
+struct Event {
+    timestamp: i64,
+    kind: Box<str>,
+    server: Option<Box<str>>,
+    workflow: Option<Box<str>>,
+    tags: Box<str>,
+    data: Box<str>,
+    private: Box<str>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        let inner = Inner {
+            epochs: Arc::new(Epochs::new(Vec::new(), new_epoch(), 0)),
+            events: VecDeque::new(),
+            head: 0,
+            bytes: 0,
+            pruned_ts: i64::MIN,
+            answers: HashMap::new(),
+            keys: VecDeque::new(),
+            snapshot: None,
+            leases: Vec::new(),
+        };
+        Self { inner: Arc::new(RwLock::new(inner)) }
+    }
+}
+
+impl Memory {
+    /// Drops what lies before a sequence, as another log did.
+    #[cfg(test)]
+    pub(super) fn drop_before(&self, floor: u64) {
+        let mut inner = self.inner.write();
+        while inner.floor() < floor {
+            inner.drop_oldest();
+        }
+    }
+}
+
+impl Inner {
+    fn floor(&self) -> u64 {
+        self.head + 1 - self.events.len() as u64
+    }
+
+    fn record(&self, sequence: u64) -> Option<Record<'_>> {
+        let at = usize::try_from(sequence.checked_sub(self.floor())?).ok()?;
+        self.events.get(at).map(|event| event.record(sequence))
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.bytes -= event.bytes();
+            self.pruned_ts = self.pruned_ts.max(event.timestamp);
+        }
+    }
+
+    /// The highest timestamp up to and including the oldest kept event; `None` where none is kept.
+    fn oldest_ts(&self) -> Option<i64> {
+        self.events.front().map(|event| event.timestamp.max(self.pruned_ts))
+    }
+
+    fn remember(&mut self, answer: &Remembered) {
+        self.answers.insert(answer.key, answer.clone());
+        self.keys.push_back((answer.timestamp, answer.key));
+    }
+
+    fn drop_oldest_key(&mut self) {
+        if let Some((timestamp, key)) = self.keys.pop_front()
+            && self.answers.get(&key).is_some_and(|answer| answer.timestamp == timestamp)
+        {
+            self.answers.remove(&key);
+        }
+    }
+}
+
+impl Event {
+    fn new(record: &Record<'_>) -> Self {
+        Self {
+            timestamp: record.timestamp,
+            kind: record.kind.into(),
+            server: record.server.map(Into::into),
+            workflow: record.workflow.map(Into::into),
+            tags: record.tags.into(),
+            data: record.data.into(),
+            private: record.private.into(),
+        }
+    }
+
+    fn record(&self, sequence: u64) -> Record<'_> {
+        Record {
+            sequence,
+            timestamp: self.timestamp,
+            kind: &self.kind,
+            server: self.server.as_deref(),
+            workflow: self.workflow.as_deref(),
+            tags: &self.tags,
+            data: &self.data,
+            private: &self.private,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let texts = [&self.kind, &self.tags, &self.data, &self.private].map(|text| text.len());
+        let names = [&self.server, &self.workflow].map(|name| name.as_ref().map_or(0, |n| n.len()));
+        (size_of::<Self>() + texts.iter().chain(&names).sum::<usize>()) as u64
+    }
+}
+
+impl LogWriter for Memory {
+    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> Result<(), AppendError> {
+        let inner = &mut *self.inner.write();
+        if (inner.head + 1..).zip(records).any(|(next, record)| record.sequence != next) {
+            let cause = format!("the events don't follow the log's head {}", inner.head);
+            return Err(AppendError::Unwritable(cause));
+        }
+        for record in records {
+            let event = Event::new(record);
+            inner.bytes += event.bytes();
+            inner.events.push_back(event);
+            inner.head = record.sequence;
+        }
+        answers.iter().for_each(|answer| inner.remember(answer));
+        Ok(())
+    }
+
+    fn recall(&mut self, key: &KeyHash, now: i64) -> Result<Option<Remembered>, ReadError> {
+        let oldest = now.saturating_sub(REMEMBERED_MS);
+        let inner = self.inner.read();
+        Ok(inner.answers.get(key).filter(|answer| answer.timestamp > oldest).cloned())
+    }
+
+    fn prune(&mut self, retention: &Retention, now: i64) -> Result<Pruned, AppendError> {
+        let inner = &mut *self.inner.write();
+        let oldest = retention
+            .age
+            .map(|age| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let snapshot = inner.snapshot.as_ref().map_or(0, |(sequence, _)| *sequence);
+        let mut pruned = Pruned::default();
+        while let Some(timestamp) = inner.oldest_ts() {
+            let dropped = inner.events.len() as u64 > retention.events
+                || inner.bytes > retention.bytes
+                || oldest.is_some_and(|oldest| timestamp < oldest);
+            if !dropped || inner.floor() > snapshot {
+                break;
+            }
+            if pruned.events == SLICE as u64 {
+                pruned.more = true;
+                break;
+            }
+            inner.drop_oldest();
+            pruned.events += 1;
+        }
+        let expired = now.saturating_sub(REMEMBERED_MS);
+        let mut keys = 0;
+        while let Some((timestamp, _)) = inner.keys.front()
+            && (*timestamp <= expired || inner.keys.len() as u64 > retention.idempotency_keys)
+        {
+            if keys == SLICE {
+                pruned.more = true;
+                break;
+            }
+            inner.drop_oldest_key();
+            keys += 1;
+        }
+        Ok(pruned)
+    }
+
+    fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError> {
+        let inner = &mut *self.inner.write();
+        if inner.snapshot.as_ref().is_none_or(|(kept, _)| *kept <= sequence) {
+            inner.snapshot = Some((sequence, state.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn save_leases(&mut self, leases: &[SavedLease]) -> Result<(), AppendError> {
+        self.inner.write().leases = leases.to_vec();
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), AppendError> {
+        Ok(())
+    }
+}
+
+impl LogReader for Memory {
+    fn info(&self) -> LogInfo {
+        let inner = self.inner.read();
+        LogInfo { floor: inner.floor(), head: inner.head, bytes: inner.bytes }
+    }
+
+    fn epochs(&self) -> Arc<Epochs> {
+        self.inner.read().epochs.clone()
+    }
+
+    fn read(
+        &self,
+        range: &ReadRange,
+        filter: &Filter,
+        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+    ) -> Result<Scanned, ReadError> {
+        let inner = self.inner.read();
+        let floor = inner.floor();
+        let (low, high) =
+            (range.after.saturating_add(1).max(floor), range.until.min(inner.head));
+        let mut last = None;
+        let mut consider = |sequence: u64| {
+            last = Some(sequence);
+            match inner.record(sequence).filter(|record| filter.matches(record)) {
+                Some(record) => visit(Item::Event(record)),
+                None => ControlFlow::Continue(()),
+            }
+        };
+        let limit = range.scan_limit.max(1);
+        match range.order {
+            Order::Ascending => {
+                let _ = (low..=high).take(limit).try_for_each(&mut consider);
+                let overtaken = (range.after.saturating_add(1) < floor).then(|| floor - 1);
+                let through = last.unwrap_or(high).max(overtaken.unwrap_or(range.after));
+                Ok(Scanned { through, overtaken })
+            }
+            Order::Descending => {
+                let _ = (low..=high).rev().take(limit).try_for_each(&mut consider);
+                let reached = last.map(|last| last - 1).filter(|reached| *reached >= low);
+                Ok(Scanned { through: reached.unwrap_or(range.after), overtaken: None })
+            }
+        }
+    }
+
+    fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError> {
+        let inner = self.inner.read();
+        let floor = inner.floor();
+        if inner.pruned_ts >= time {
+            return Ok(PlaceAtTime { after: floor - 1, pruned: true });
+        }
+        let before = inner.events.iter().take_while(|event| event.timestamp < time).count();
+        Ok(PlaceAtTime { after: floor - 1 + before as u64, pruned: false })
+    }
+
+    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+        Ok(self.inner.read().snapshot.clone())
+    }
+
+    fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
+        Ok(self.inner.read().leases.clone())
+    }
+}
+
+fn new_epoch() -> Epoch {
+    Epoch::from_random(uuid::Uuid::new_v4().as_u128())
+}

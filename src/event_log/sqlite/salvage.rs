@@ -1,0 +1,173 @@
+//! Copying what is good out of a damaged log.
+
+use std::{ops::ControlFlow, path::Path};
+
+use rusqlite::{Connection, types::Value};
+
+use super::{
+    Writer,
+    block::{self, Packer},
+    reader, recover,
+    room::Lock,
+    schema::{self, sql},
+    writer::Standing,
+};
+use crate::{
+    domain::{Epoch, Record},
+    event_log::{AppendError, Item, LogWriter, OpenError, Order, ReadRange, tools::Report},
+    filter::Filter,
+};
+
+/// Events copied per commit.
+const PAGE: usize = 10_000;
+
+/// Copies every good event, the newest whole snapshot, leases and remembered answers of the log in `from`
+/// to a new log in `to`.
+///
+/// Sequences stay as they are, and what is lost stays a hole that readers are told of. The epochs are left
+/// behind: ids of the old log are not known to the new one, so that every client learns that it can't simply
+/// go on. `from` is not changed; no hub may have it.
+///
+/// # Errors
+/// [`OpenError`] where one of the directories can't be used, or `to` holds a log already.
+pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
+    let failed = |cause: String| OpenError::Failed { directory: from.to_owned(), cause };
+    let file = from.join(schema::FILE);
+    if !file.is_file() {
+        return Err(failed(format!("there is no {}", schema::FILE)));
+    }
+    if to.join(schema::FILE).exists() {
+        let cause = format!("there is a {} already", schema::FILE);
+        return Err(OpenError::Failed { directory: to.to_owned(), cause });
+    }
+    let _lock = Lock::take(from)?;
+    let old = schema::open_reader(&file).map_err(|e| super::refused(from, e))?;
+    let (mut new, _) = super::open_parts(to)?;
+    let standing = recover::standing(&old).map_err(|e| failed(e.to_string()))?;
+    let mut report = Report::default();
+    copy_events(&old, &standing, &mut new, &mut report)
+        .and_then(|()| copy_rest(&old, &standing, &mut new, &mut report))
+        .map_err(|e| OpenError::Failed { directory: to.to_owned(), cause: e.to_string() })?;
+    Ok(report)
+}
+
+fn copy_events(
+    old: &Connection,
+    standing: &Standing,
+    new: &mut Writer,
+    report: &mut Report,
+) -> Result<(), AppendError> {
+    new.standing.bounds.floor = standing.bounds.floor;
+    new.standing.bounds.pruned_ts = standing.bounds.pruned_ts;
+    new.standing.ts_max = standing.bounds.pruned_ts;
+    let mut after = standing.bounds.floor - 1;
+    while after < standing.head {
+        let range =
+            ReadRange { after, until: standing.head, order: Order::Ascending, scan_limit: PAGE };
+        after = new.commit(|new| {
+            new.packer.begin(after + 1, new.standing.ts_max);
+            let mut result = Ok(());
+            let scanned = read_page(old, &range, standing.head, &mut |item| {
+                match item {
+                    Item::Corrupt { first, last } => report.add_damage(first, last),
+                    Item::Event(record) => {
+                        report.events += 1;
+                        result = copy_event(new, &record, report);
+                    }
+                }
+                if result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            result?;
+            close_block(new, report)?;
+            new.standing.bounds.save(&new.connection)?;
+            new.seal()?;
+            Ok(scanned)
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads a page; where SQLite itself can't, one event after the other is given up until it can.
+fn read_page(
+    old: &Connection,
+    range: &ReadRange,
+    head: u64,
+    visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+) -> rusqlite::Result<u64> {
+    let mut reached = range.after;
+    let mut note = |item: Item<'_>| {
+        reached = match item {
+            Item::Event(record) => record.sequence,
+            Item::Corrupt { last, .. } => last,
+        };
+        visit(item)
+    };
+    match super::read::page(old, range, &Filter::all(), head, &mut note) {
+        Ok(scanned) => Ok(scanned.through),
+        Err(_) => {
+            let lost = reached + 1;
+            let _ = visit(Item::Corrupt { first: lost, last: lost });
+            Ok(lost)
+        }
+    }
+}
+
+fn copy_event(new: &mut Writer, record: &Record<'_>, report: &mut Report) -> rusqlite::Result<()> {
+    if new.packer.next() != record.sequence || !new.packer.has_room_for(block::encoded_len(record)) {
+        close_block(new, report)?;
+        new.packer.begin(record.sequence, new.standing.ts_max);
+    }
+    new.packer.push(record);
+    Ok(())
+}
+
+fn close_block(new: &mut Writer, report: &mut Report) -> rusqlite::Result<()> {
+    if Packer::is_empty(&new.packer) {
+        return Ok(());
+    }
+    report.blocks += 1;
+    new.insert_block()
+}
+
+fn copy_rest(
+    old: &Connection,
+    standing: &Standing,
+    new: &mut Writer,
+    report: &mut Report,
+) -> Result<(), AppendError> {
+    match reader::load_snapshot(old) {
+        Ok(Some((at, state))) => new.save_snapshot(at, &state)?,
+        Ok(None) => {}
+        Err(e) => report.problems.push(format!("no snapshot could be copied: {e}")),
+    }
+    match reader::load_leases(old) {
+        Ok(leases) => new.save_leases(&leases)?,
+        Err(e) => report.problems.push(format!("no leases could be copied: {e}")),
+    }
+    let copied = new.commit(|new| {
+        // The head stays where it was, also where the newest events are lost.
+        let epoch = Epoch::from_random(uuid::Uuid::new_v4().as_u128());
+        new.connection
+            .execute("INSERT INTO epochs VALUES (?1, ?2)", (epoch.as_str(), sql(standing.head)))?;
+        copy_answers(old, new)
+    });
+    if let Err(e) = copied {
+        report.problems.push(format!("remembered answers could not be copied: {e}"));
+    }
+    Ok(())
+}
+
+fn copy_answers(old: &Connection, new: &Writer) -> rusqlite::Result<()> {
+    let mut statement =
+        old.prepare("SELECT key, request, ts, seq, status, body FROM idempotency")?;
+    let mut rows = statement.query([])?;
+    let mut insert =
+        new.connection.prepare("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    while let Some(row) = rows.next()? {
+        for column in 0..6 {
+            insert.raw_bind_parameter(column + 1, row.get::<_, Value>(column)?)?;
+        }
+        insert.raw_execute()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! The one connection that writes.
+//!
+//! A call is one transaction: it is durable when the call returns `Ok`, and gone when it returns an error,
+//! except [`AppendError::Unknown`], after which the process must end. Readers learn of a new head only after
+//! the commit that brought it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi};
+
+use super::{
+    Shared,
+    block::{self, Packer},
+    leases,
+    room::{self, Ballast, Lock},
+    schema::{self, Bounds, sequence, sql},
+    terms::TermIds,
+};
+use crate::{
+    domain::{Json, Record},
+    event_log::{
+        AppendError, KeyHash, LogWriter, Pruned, ReadError, Remembered, Retention, SavedLease,
+    },
+};
+
+/// Pages in the journal after which it is written back.
+const CHECKPOINT_PAGES: i64 = 1000;
+
+/// How long answers are remembered, ms.
+pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Snapshots kept: the newest, and one to fall back on where that is damaged.
+const SNAPSHOTS: i64 = 2;
+
+/// How long the end waits for readers.
+const LAST_WAIT: Duration = Duration::from_millis(100);
+
+/// What a probe writes, and takes back.
+const PROBE_BYTES: i64 = 64 * 1024;
+
+/// The writer of a log in a directory.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) directory: PathBuf,
+    pub(super) packer: Packer,
+    pub(super) terms: TermIds,
+    pub(super) standing: Standing,
+    pub(super) ballast: Ballast,
+    pub(super) _lock: Lock,
+}
+
+/// What the writer knows by heart. Restored when a transaction fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    /// The newest sequence.
+    pub(super) head: u64,
+    /// The highest timestamp there ever was; [`i64::MIN`] for none.
+    pub(super) ts_max: i64,
+    /// As in the file.
+    pub(super) bounds: Bounds,
+    /// What is not in the postings yet.
+    pub(super) unsealed: Unsealed,
+    /// Where the newest snapshot stands.
+    pub(super) snapshot: u64,
+}
+
+/// How much of the log has no postings yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unsealed {
+    pub(super) blocks: usize,
+    pub(super) bytes: usize,
+}
+
+impl Writer {
+    /// Runs `work` in a transaction and makes it durable.
+    pub(super) fn commit<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, AppendError> {
+        let before = self.standing;
+        let result = self.run("BEGIN IMMEDIATE").and_then(|()| work(self));
+        let (result, committing) = match result {
+            Ok(done) => (self.run("COMMIT").map(|()| done), true),
+            Err(e) => (Err(e), false),
+        };
+        match result {
+            Ok(done) => self.settle().map(|()| done),
+            Err(error) => {
+                self.standing = before;
+                self.terms.forget();
+                Err(self.refusal(&error, committing))
+            }
+        }
+    }
+
+    /// What follows a commit: the journal is kept short, and readers hear of it.
+    pub(super) fn settle(&self) -> Result<(), AppendError> {
+        let checkpointed = self.checkpoint_if_due();
+        self.publish();
+        checkpointed
+    }
+
+    fn run(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+    }
+
+    /// Takes back what is left of a failed transaction, and says what its error means.
+    pub(super) fn refusal(&mut self, error: &rusqlite::Error, committing: bool) -> AppendError {
+        if is_failed_sync(error) {
+            return AppendError::Unknown(error.to_string());
+        }
+        if !self.connection.is_autocommit()
+            && let Err(e) = self.connection.execute_batch("ROLLBACK")
+        {
+            return AppendError::Unknown(format!("{error}; then, undoing it: {e}"));
+        }
+        if committing && !matches!(newest(&self.connection), Ok(head) if head <= self.standing.head) {
+            return AppendError::Unknown(error.to_string());
+        }
+        if self.is_full(error) {
+            self.ballast.release();
+            return AppendError::Full(error.to_string());
+        }
+        AppendError::Unwritable(error.to_string())
+    }
+
+    fn is_full(&self, error: &rusqlite::Error) -> bool {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => true,
+            Some(ErrorCode::SystemIoFailure) => room::is_exhausted(&self.directory),
+            _ => false,
+        }
+    }
+
+    /// Writes the journal back once it is long. A failure leaves it as it is, and commits stay durable in
+    /// it; only a failed sync may have lost pages that the next one wouldn't miss.
+    fn checkpoint_if_due(&self) -> Result<(), AppendError> {
+        let pages = match self.journal_pages("PRAGMA wal_checkpoint(NOOP)") {
+            Ok(pages) if pages < CHECKPOINT_PAGES => return Ok(()),
+            Ok(_) => self.journal_pages("PRAGMA wal_checkpoint(PASSIVE)"),
+            Err(e) => Err(e),
+        };
+        match pages {
+            Err(e) if is_failed_sync(&e) => Err(AppendError::Unknown(e.to_string())),
+            Err(e) => {
+                tracing::warn!("the log's journal can't be written back: {e}");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn journal_pages(&self, pragma: &str) -> rusqlite::Result<i64> {
+        self.connection.prepare_cached(pragma)?.query_row([], |row| row.get(1))
+    }
+
+    /// Tells readers where the log stands.
+    pub(super) fn publish(&self) {
+        let journal = self.journal_pages("PRAGMA wal_checkpoint(NOOP)").unwrap_or(0);
+        let bytes = self.live_bytes().unwrap_or(0) + u64::try_from(journal).unwrap_or(0) * schema::PAGE;
+        let mut info = self.shared.info.write();
+        (info.floor, info.head, info.bytes) = (self.standing.bounds.floor, self.standing.head, bytes);
+    }
+
+    /// Bytes of pages in use.
+    pub(super) fn live_bytes(&self) -> rusqlite::Result<u64> {
+        let count = |pragma: &str| -> rusqlite::Result<u64> {
+            self.connection.prepare_cached(pragma)?.query_row([], |row| sequence(row, 0))
+        };
+        let pages = count("PRAGMA page_count")?.saturating_sub(count("PRAGMA freelist_count")?);
+        Ok(pages * schema::PAGE)
+    }
+
+    fn insert(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> rusqlite::Result<()> {
+        for record in records {
+            if !self.packer.has_room_for(block::encoded_len(record)) {
+                self.insert_block()?;
+            }
+            if self.packer.is_empty() {
+                self.packer.begin(record.sequence, self.standing.ts_max);
+            }
+            self.packer.push(record);
+        }
+        if !self.packer.is_empty() {
+            self.insert_block()?;
+        }
+        for answer in answers {
+            self.connection
+                .prepare_cached("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .execute((
+                    &answer.key[..],
+                    &answer.request[..],
+                    answer.timestamp,
+                    sql(answer.sequence),
+                    answer.status,
+                    answer.body.as_ref().map(Json::as_str),
+                ))?;
+        }
+        if self.is_seal_due() { self.seal() } else { Ok(()) }
+    }
+
+    /// Stores the block that was packed.
+    pub(super) fn insert_block(&mut self) -> rusqlite::Result<()> {
+        let (span, body) = self.packer.finish();
+        self.connection
+            .prepare_cached("INSERT INTO blocks VALUES (?1, ?2, ?3, ?4)")?
+            .execute((sql(span.first), sql(span.last), span.ts_max, body))?;
+        self.standing.head = span.last;
+        self.standing.ts_max = span.ts_max;
+        self.standing.unsealed.blocks += 1;
+        self.standing.unsealed.bytes += body.len();
+        self.packer.begin(span.last + 1, span.ts_max);
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    /// Leaves the file whole without its journal, where no reader is in the way. Not needed for safety.
+    fn drop(&mut self) {
+        let _ = self.connection.busy_timeout(LAST_WAIT);
+        let _ = self.journal_pages("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+}
+
+impl LogWriter for Writer {
+    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> Result<(), AppendError> {
+        let next = self.standing.head + 1;
+        if let Some(stray) = (next..).zip(records).find(|(n, record)| record.sequence != *n) {
+            let cause = format!("event {} doesn't follow the log's head {}", stray.1.sequence, stray.0 - 1);
+            return Err(AppendError::Unwritable(cause));
+        }
+        if records.is_empty() && answers.is_empty() {
+            return Ok(());
+        }
+        self.packer.begin(next, self.standing.ts_max);
+        self.commit(|writer| writer.insert(records, answers))
+    }
+
+    fn recall(&mut self, key: &KeyHash, now: i64) -> Result<Option<Remembered>, ReadError> {
+        let sql = "SELECT request, ts, seq, status, body FROM idempotency WHERE key = ?1 AND ts > ?2";
+        let oldest = now.saturating_sub(REMEMBERED_MS);
+        let recall = || -> rusqlite::Result<Option<Remembered>> {
+            self.connection
+                .prepare_cached(sql)?
+                .query_row((&key[..], oldest), |row| {
+                    Ok(Remembered {
+                        key: *key,
+                        request: row.get(0)?,
+                        timestamp: row.get(1)?,
+                        sequence: sequence(row, 2)?,
+                        status: row.get(3)?,
+                        body: row.get_ref(4)?.as_str_or_null()?.map(Json::trusted),
+                    })
+                })
+                .optional()
+        };
+        recall().map_err(|e| ReadError(e.to_string()))
+    }
+
+    fn prune(&mut self, retention: &Retention, now: i64) -> Result<Pruned, AppendError> {
+        self.prune_slice(retention, now)
+    }
+
+    fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError> {
+        let crc = crc32fast::hash(state);
+        self.commit(|writer| {
+            let connection = &writer.connection;
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3)")?
+                .execute((sql(sequence), crc, state))?;
+            connection
+                .prepare_cached(
+                    "DELETE FROM snapshots WHERE seq NOT IN
+                     (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT ?1)",
+                )?
+                .execute([SNAPSHOTS])?;
+            writer.standing.snapshot = writer.standing.snapshot.max(sequence);
+            Ok(())
+        })
+    }
+
+    fn save_leases(&mut self, leases: &[SavedLease]) -> Result<(), AppendError> {
+        let body = leases::encode(leases);
+        let crc = crc32fast::hash(&body);
+        self.commit(|writer| {
+            writer
+                .connection
+                .prepare_cached("INSERT OR REPLACE INTO leases VALUES (1, ?1, ?2)")?
+                .execute((crc, body))
+                .map(drop)
+        })
+    }
+
+    fn probe(&mut self) -> Result<(), AppendError> {
+        self.commit(|writer| {
+            let connection = &writer.connection;
+            connection
+                .prepare_cached("INSERT INTO scratch VALUES (zeroblob(?1))")?
+                .execute([PROBE_BYTES])?;
+            connection.prepare_cached("DELETE FROM scratch")?.execute([]).map(drop)
+        })
+    }
+}
+
+/// The newest sequence in the file, as its columns have it.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT last FROM blocks ORDER BY first DESC LIMIT 1")?
+        .query_row([], |row| sequence(row, 0))
+        .optional()
+        .map(|newest| newest.unwrap_or(0))
+}
+
+fn is_failed_sync(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_extended_error_code(),
+        Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)
+    )
+}

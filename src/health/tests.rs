@@ -1,0 +1,518 @@
+//! Leases, the monitor's step and the rules of the state together, in frozen time: no hub, no sleeping.
+
+use serde_json::json;
+
+use super::{monitor::Ask, *};
+use crate::domain::{
+    Epoch, EventType, Policy, Position,
+    command::{Deregister, Register},
+};
+use Health::{Degraded, Healthy, Unhealthy};
+
+const RULES: Rules = Rules {
+    interval_ms: 1000,
+    unhealthy_after: 3,
+    disconnect_after: 5,
+    recover_after: 2,
+};
+
+/// A hub without a thread: decides, evolves and tells the leases, at once.
+struct World {
+    state: State,
+    leases: Leases,
+    clock: Clock,
+    told: Vec<(EventType, String)>,
+    /// Whether the log can't be written.
+    is_full: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Clock::frozen(5_000_000, 1_790_000_000_000);
+        Self {
+            state: State::default(),
+            leases: Leases::new(RULES, clock.clone()),
+            clock,
+            told: Vec::new(),
+            is_full: false,
+        }
+    }
+
+    /// A world with these servers, all connected.
+    fn with(names: &[&str]) -> Self {
+        let mut world = Self::new();
+        for name in names {
+            world.register(name, json!({}));
+        }
+        world.told.clear();
+        world
+    }
+
+    fn execute(&mut self, command: &Command) -> bool {
+        let (policy, now) = (Policy::default(), self.clock.wall_ms());
+        let decision = self.state.decide(command, &policy, now).unwrap();
+        if self.is_full && !decision.events.is_empty() {
+            return false;
+        }
+        let mut events = Vec::new();
+        for what in decision.events {
+            let position = Position {
+                epoch: Epoch::from_random(1),
+                sequence: self.state.sequence + 1,
+            };
+            let event = Event {
+                position,
+                timestamp: now,
+                what,
+            };
+            self.state.evolve(&event, &policy);
+            let data = event.what.data.to_json();
+            self.told
+                .push((event.what.data.kind(), data.as_str().to_owned()));
+            events.push(event);
+        }
+        self.leases.committed(&self.state, &events);
+        if let crate::domain::Reply::Server { id, created: false } = &decision.reply {
+            self.leases.renewed(id);
+        }
+        true
+    }
+
+    fn register(&mut self, name: &str, more: serde_json::Value) {
+        let mut body =
+            json!({"id": name, "name": name, "transport": "http", "heartbeatIntervalMs": 1000});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let register = Register::parse(&body, "", || unreachable!()).unwrap();
+        self.execute(&Command::Register(Box::new(register)));
+    }
+
+    /// Lets time pass in steps of the monitor's, and carries out what it asks.
+    fn pass(&mut self, ms: u32) {
+        for _ in 0..ms / 50 {
+            self.clock.advance(50);
+            self.tick();
+        }
+    }
+
+    fn tick(&mut self) -> Vec<Ask> {
+        let asks = self.leases.tick();
+        for ask in &asks {
+            let done = self.execute(&ask.command);
+            self.leases.settle(ask, done, &self.state);
+        }
+        asks
+    }
+
+    fn beat(&mut self, name: &str) -> Beat {
+        self.beat_with(name, Heartbeat::default()).unwrap()
+    }
+
+    fn beat_with(&mut self, name: &str, heartbeat: Heartbeat) -> Result<Beat, Rejection> {
+        let beat = self.leases.heartbeat(&id(name), &heartbeat)?;
+        if let Some(change) = &beat.change {
+            self.execute(&Command::ChangeHealth(ChangeHealth::clone(change)));
+        }
+        Ok(beat)
+    }
+
+    /// Passes time while these servers send heartbeats every 500 ms.
+    fn live(&mut self, ms: u32, names: &[&str]) {
+        for _ in 0..ms / 500 {
+            self.pass(500);
+            for name in names {
+                self.beat(name);
+            }
+        }
+    }
+
+    fn health(&self, name: &str) -> Health {
+        self.state.servers.get(&id(name)).unwrap().health
+    }
+
+    fn is_connected(&self, name: &str) -> bool {
+        self.state.servers.connected(&id(name)).is_some()
+    }
+
+    fn kinds(&self) -> Vec<&str> {
+        self.told.iter().map(|(kind, _)| kind.as_str()).collect()
+    }
+}
+
+fn id(name: &str) -> ServerId {
+    ServerId::parse(name).unwrap()
+}
+
+fn report(health: Health) -> Heartbeat {
+    Heartbeat {
+        health: Some(health),
+        ..Heartbeat::default()
+    }
+}
+
+#[test]
+fn silence_is_told_step_by_step_and_ends_in_a_disconnect() {
+    let mut world = World::with(&["a"]);
+    world.pass(1450);
+    assert_eq!(world.health("a"), Healthy);
+    world.pass(50);
+    assert_eq!(world.health("a"), Degraded);
+    world.pass(2000);
+    assert_eq!(world.health("a"), Unhealthy);
+    world.pass(1950);
+    assert!(world.is_connected("a"));
+    world.pass(50);
+    assert!(!world.is_connected("a"));
+    let kinds = [
+        "server_health_changed",
+        "server_health_changed",
+        "server_disconnected",
+    ];
+    assert_eq!(world.kinds(), kinds);
+    let lost = world.state.servers.get(&id("a")).unwrap();
+    assert!(lost.lost);
+    assert_eq!(lost.last_seen_at, 1_790_000_000_000);
+    assert_eq!(world.leases.view(&id("a")), None);
+    assert_eq!(world.leases.until_due(), None, "no timer is left behind");
+}
+
+#[test]
+fn heartbeats_cost_no_commit_and_move_what_is_due() {
+    let mut world = World::with(&["a"]);
+    world.live(20_000, &["a"]);
+    assert!(world.told.is_empty());
+    let view = world.leases.view(&id("a")).unwrap();
+    assert_eq!(view.last_seen_at, world.clock.wall_ms());
+    assert_eq!(view.due_at, view.last_seen_at + 1000);
+    let beat = world.beat("a");
+    assert_eq!((beat.health, beat.change), (Healthy, None));
+    assert_eq!(
+        (beat.heartbeat_interval_ms, beat.due_at),
+        (1000, view.due_at)
+    );
+}
+
+#[test]
+fn a_heartbeat_that_changes_the_verdict_says_so() {
+    let mut world = World::with(&["a"]);
+    world.pass(1500);
+    assert_eq!(world.beat("a").health, Degraded);
+    assert_eq!(world.leases.view(&id("a")).unwrap().missed_heartbeats, 0);
+    world.pass(500);
+    let beat = world.beat("a");
+    assert!(beat.change.is_some());
+    assert_eq!((beat.health, world.health("a")), (Healthy, Healthy));
+    let (_, data) = world.told.last().unwrap();
+    assert!(data.contains(r#""reason":"heartbeats_resumed""#), "{data}");
+}
+
+#[test]
+fn whoever_is_not_connected_or_replaced_is_told() {
+    let mut world = World::with(&[]);
+    let unknown = world.beat_with("a", Heartbeat::default());
+    assert_eq!(unknown, Err(Rejection::ServerNotRegistered(id("a"))));
+
+    world.register("a", json!({"instanceId": "one"}));
+    world.register("a", json!({"instanceId": "two"}));
+    let named = |text: &str| Heartbeat {
+        instance_id: Some(InstanceId::parse(text).unwrap()),
+        ..Heartbeat::default()
+    };
+    let replaced = world.beat_with("a", named("one"));
+    assert_eq!(replaced, Err(Rejection::InstanceReplaced(id("a"))));
+    assert!(world.beat_with("a", named("two")).is_ok());
+    assert!(world.beat_with("a", Heartbeat::default()).is_ok());
+
+    world.execute(&Command::Deregister(Deregister {
+        server: id("a"),
+        reason: "deregistered".to_owned(),
+        connection: None,
+        instance_id: None,
+        last_seen_at: None,
+        occurred_at: None,
+    }));
+    let gone = world.beat_with("a", named("two"));
+    assert_eq!(gone, Err(Rejection::ServerNotRegistered(id("a"))));
+}
+
+#[test]
+fn registering_again_renews_and_takes_over_a_new_interval() {
+    let mut world = World::with(&["a"]);
+    world.pass(1450);
+    world.register("a", json!({}));
+    world.pass(1450);
+    assert_eq!(world.health("a"), Healthy, "renewed");
+    world.register("a", json!({"heartbeatIntervalMs": 100}));
+    world.pass(150);
+    assert_eq!(world.health("a"), Degraded, "by the shorter interval");
+    let view = world.leases.view(&id("a")).unwrap();
+    assert_eq!(view.due_at, view.last_seen_at + 100);
+}
+
+#[test]
+fn a_verdict_that_could_not_be_committed_is_asked_again() {
+    let mut world = World::with(&["a"]);
+    world.is_full = true;
+    world.pass(2000);
+    assert_eq!(world.health("a"), Healthy);
+    world.is_full = false;
+    world.pass(1000);
+    assert_eq!(world.health("a"), Degraded);
+
+    world.is_full = true;
+    world.pass(10_000);
+    assert!(world.is_connected("a"));
+    world.is_full = false;
+    world.pass(1000);
+    assert!(!world.is_connected("a"));
+}
+
+#[test]
+fn one_question_per_lease_is_open_at_a_time() {
+    let mut world = World::with(&["a"]);
+    world.clock.advance(1500);
+    let asks = world.leases.tick();
+    assert_eq!(asks.len(), 1);
+    world.clock.advance(2000);
+    assert!(world.leases.tick().is_empty(), "not answered yet");
+    world.execute(&asks[0].command);
+    world.leases.settle(&asks[0], true, &world.state);
+    assert_eq!(world.health("a"), Degraded);
+    world.tick();
+    assert_eq!(world.health("a"), Unhealthy, "what has changed meanwhile");
+}
+
+#[test]
+fn an_answer_about_a_former_connection_touches_nothing() {
+    let mut world = World::with(&["a"]);
+    world.clock.advance(1500);
+    let asks = world.leases.tick();
+    world.register("a", json!({"instanceId": "one"}));
+    world.register("a", json!({"instanceId": "two"}));
+    world.execute(&asks[0].command);
+    world.leases.settle(&asks[0], true, &world.state);
+    assert_eq!(world.health("a"), Healthy);
+}
+
+#[test]
+fn a_fleet_that_falls_silent_at_once_is_not_disconnected_before_twice_the_time() {
+    let mut world = World::with(&["a", "b", "c", "d"]);
+    let since = world.clock.wall_ms() + 1500;
+    world.pass(1500);
+    let suspect = Some(SelfSuspect { since, silent: 4 });
+    assert_eq!(world.leases.suspect(), suspect);
+    assert_eq!(world.health("a"), Degraded, "only disconnects wait");
+    world.pass(9450);
+    assert!(world.is_connected("a"), "until 11 s: twice 5.5 s");
+    world.pass(50);
+    assert!(!world.is_connected("a"));
+    world.pass(1000);
+    assert_eq!(world.state.servers.tally().lost, 4);
+    assert_eq!(world.leases.suspect(), None);
+}
+
+#[test]
+fn suspicion_ends_when_half_are_back_and_the_rest_are_lost_as_ever() {
+    let mut world = World::with(&["a", "b", "c", "d"]);
+    world.pass(6000);
+    assert!(world.leases.suspect().is_some() && world.is_connected("d"));
+    world.beat("a");
+    world.pass(500);
+    assert!(world.leases.suspect().is_some());
+    world.beat("b");
+    world.live(1500, &["a", "b"]);
+    assert_eq!(world.leases.suspect(), None);
+    assert!(!world.is_connected("c") && !world.is_connected("d"));
+    assert!(world.is_connected("a") && world.is_connected("b"));
+}
+
+#[test]
+fn few_or_scattered_silences_are_no_doubt_about_the_hub() {
+    let mut world = World::with(&["a", "b", "c", "d"]);
+    world.live(5000, &["c", "d"]);
+    assert_eq!(world.leases.suspect(), None, "half is not more than half");
+    world.pass(1000);
+    assert!(!world.is_connected("a"));
+
+    let mut world = World::with(&["a", "b"]);
+    world.pass(1500);
+    assert_eq!(
+        world.leases.suspect(),
+        None,
+        "two servers say nothing about the hub"
+    );
+}
+
+#[test]
+fn a_stall_of_the_hubs_own_timers_counts_for_nobody() {
+    let mut world = World::with(&["a"]);
+    world.pass(1000);
+    world.clock.advance(60_000);
+    // A heartbeat that waited in a socket is taken in before the monitor wakes.
+    world.register("b", json!({}));
+    world.leases.forgive(60_000);
+    world.tick();
+    world.pass(400);
+    assert_eq!((world.health("a"), world.health("b")), (Healthy, Healthy));
+    world.pass(100);
+    assert_eq!(world.health("a"), Degraded, "then time goes on");
+    assert_eq!(world.health("b"), Healthy);
+    world.pass(1000);
+    assert_eq!(
+        world.health("b"),
+        Degraded,
+        "its time begins where the stall ends"
+    );
+}
+
+#[test]
+fn after_a_restart_everybody_has_a_fresh_interval_and_red_stays_red() {
+    let mut world = World::with(&["ill", "said", "well"]);
+    let slow = Heartbeat {
+        detail: Some("slow".to_owned()),
+        ..report(Degraded)
+    };
+    world.beat_with("said", slow).unwrap();
+    world.live(3500, &["said", "well"]);
+    assert_eq!(world.health("ill"), Unhealthy);
+    let saved = world.leases.save().unwrap();
+    assert_eq!(world.leases.save(), None, "nobody was heard of since");
+    let seen_at = world.leases.last_seen_at(&id("well"));
+
+    world.clock.advance(600_000);
+    world.leases = Leases::recover(RULES, world.clock.clone(), &world.state, &saved);
+    world.told.clear();
+    world.pass(1450);
+    assert!(world.told.is_empty(), "{:?}", world.told);
+    assert_eq!(world.leases.last_seen_at(&id("well")), seen_at);
+    let view = |world: &World, name: &str| {
+        let server = world.state.servers.get(&id(name)).unwrap();
+        server.view(world.leases.view(&id(name)).as_ref())
+    };
+    let ill = view(&world, "ill");
+    assert_eq!(ill.health, Unhealthy);
+    let detail = ill.detail.unwrap();
+    assert!(
+        detail.starts_with("not seen since the hub restarted at 20"),
+        "{detail}"
+    );
+    assert_eq!(
+        view(&world, "said").detail.as_deref(),
+        Some("reported degraded: slow")
+    );
+    assert_eq!(view(&world, "well").detail, None);
+
+    world.pass(50);
+    assert_eq!(world.health("well"), Degraded);
+    let detail = view(&world, "well").detail.unwrap();
+    assert!(
+        detail.contains("not seen since the hub restarted at"),
+        "{detail}"
+    );
+    assert!(detail.ends_with("1 missed, expected every 1 s"), "{detail}");
+}
+
+#[test]
+fn a_red_light_tells_its_present_grounds() {
+    let mut world = World::with(&["a"]);
+    world.pass(2500);
+    let server = world.state.servers.get(&id("a")).unwrap().clone();
+    let view = server.view(world.leases.view(&id("a")).as_ref());
+    assert_eq!((view.health, view.missed_heartbeats), (Degraded, 2));
+    assert_eq!(view.reason.as_deref(), Some("missed_heartbeats"));
+    assert_eq!(
+        view.detail.as_deref(),
+        Some("no heartbeat for 2.5 s; 2 missed, expected every 1 s")
+    );
+}
+
+#[test]
+fn a_preview_tells_the_consequence_and_changes_nothing() {
+    let world = World::with(&["a"]);
+    let verdict = |command| match command {
+        Ok(Command::ChangeHealth(change)) => change.health,
+        other => panic!("{other:?}"),
+    };
+    let preview = |health| verdict(world.leases.preview(&id("a"), &report(health)));
+    assert_eq!((preview(Unhealthy), preview(Healthy)), (Unhealthy, Healthy));
+    let unknown = world.leases.preview(&id("b"), &report(Healthy));
+    assert_eq!(unknown, Err(Rejection::ServerNotRegistered(id("b"))));
+}
+
+#[test]
+fn what_it_measured_last_is_shown() {
+    let mut world = World::with(&["a"]);
+    let heartbeat = Heartbeat::from_slice(br#"{"metrics":{"queue":3}}"#).unwrap();
+    world.beat_with("a", heartbeat).unwrap();
+    world.beat("a");
+    let metrics = world.leases.view(&id("a")).unwrap().metrics.unwrap();
+    assert_eq!(metrics.get("queue"), Some(&3.0));
+}
+
+/// Whatever happens in whatever order, after some quiet the state's verdicts are the leases', and each
+/// connected server has exactly one timer.
+#[test]
+fn state_and_leases_agree_in_the_end() {
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Deed {
+        Beat(usize, Option<Health>),
+        Register(usize, u8),
+        Leave(usize),
+        Pass(u32),
+        Full(bool),
+        Stall(u32),
+    }
+    let names = ["a", "b", "c", "d"];
+    let health = prop::sample::select(vec![None, Some(Healthy), Some(Degraded), Some(Unhealthy)]);
+    let deed = prop_oneof![
+        4 => (0..names.len(), health).prop_map(|(who, health)| Deed::Beat(who, health)),
+        2 => (0..names.len(), 0_u8..2).prop_map(|(who, instance)| Deed::Register(who, instance)),
+        1 => (0..names.len()).prop_map(Deed::Leave),
+        4 => (0_u32..3000).prop_map(Deed::Pass),
+        1 => any::<bool>().prop_map(Deed::Full),
+        1 => (100_u32..5000).prop_map(Deed::Stall),
+    ];
+    proptest!(ProptestConfig::with_cases(64), |(deeds in prop::collection::vec(deed, 1..40))| {
+        let mut world = World::with(&names);
+        for deed in deeds {
+            match deed {
+                Deed::Beat(who, health) => {
+                    let heartbeat = Heartbeat { health, ..Heartbeat::default() };
+                    let known = world.beat_with(names[who], heartbeat).is_ok();
+                    prop_assert_eq!(known, world.is_connected(names[who]));
+                }
+                Deed::Register(who, instance) => {
+                    world.register(names[who], json!({"instanceId": format!("i{instance}")}));
+                }
+                Deed::Leave(who) => {
+                    let leave = Deregister { server: id(names[who]), reason: "bye".to_owned(), connection: None,
+                        instance_id: None, last_seen_at: None, occurred_at: None };
+                    world.execute(&Command::Deregister(leave));
+                }
+                Deed::Pass(ms) => world.pass(ms),
+                Deed::Full(is_full) => world.is_full = is_full,
+                Deed::Stall(ms) => {
+                    world.clock.advance(ms);
+                    world.leases.forgive(ms.into());
+                }
+            }
+        }
+        world.is_full = false;
+        world.pass(2000);
+        let connected = names.iter().filter(|name| world.is_connected(name)).count();
+        prop_assert_eq!(world.leases.connected.load(Ordering::Relaxed), connected);
+        prop_assert_eq!(world.leases.timers.lock().len(), connected);
+        for name in names.iter().filter(|name| world.is_connected(name)) {
+            let shard = world.leases.shard(&id(name));
+            let entry = shard.get(&id(name)).unwrap();
+            prop_assert_eq!(entry.lease.verdict(), world.state.servers.get(&id(name)).unwrap().health);
+            prop_assert!(!entry.asking);
+        }
+        world.pass(20_000);
+        prop_assert!(names.iter().all(|name| !world.is_connected(name)), "silence ends every lease");
+        prop_assert_eq!(world.leases.suspect(), None);
+    });
+}

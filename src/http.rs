@@ -1,0 +1,134 @@
+//! The route table, the layer around it, and what handlers share.
+//!
+//! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
+
+mod cloudevents;
+mod dashboard;
+mod events;
+pub mod extract;
+mod guard;
+mod heartbeats;
+mod history;
+mod layer;
+pub mod openapi;
+mod patterns;
+pub mod problem;
+mod servers;
+mod shapes;
+pub mod snapshot;
+mod sse;
+pub mod status;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod workflows;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{Method, StatusCode, Uri},
+};
+use bytes::Bytes;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
+use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness, streams::Streams};
+
+/// What handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+/// The parts of one server.
+pub struct Parts {
+    /// The settings.
+    pub config: Config,
+    /// The only writer.
+    pub hub: Hub,
+    /// Who is due.
+    pub leases: Arc<Leases>,
+    /// Whether it can serve.
+    pub readiness: Arc<Readiness>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The fan-out.
+    pub streams: Arc<Streams>,
+}
+
+/// The parts, and what is made of them once.
+pub struct Shared {
+    parts: Parts,
+    /// The text of `/openapi.json`.
+    description: Bytes,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let description = serde_json::to_vec(&openapi::document()).unwrap_or_default();
+        Self(Arc::new(Shared {
+            parts,
+            description: description.into(),
+        }))
+    }
+}
+
+/// Every route of the API, each room's on one line.
+fn table() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(events::routes())
+        .merge(sse::routes())
+        .merge(history::routes())
+        .merge(workflows::routes())
+        .merge(steps::routes())
+        .merge(patterns::routes())
+        .merge(servers::routes())
+        .merge(heartbeats::routes())
+        .merge(status::routes())
+        .merge(openapi::routes())
+}
+
+/// The whole service of one server.
+#[must_use]
+pub fn router(app: App) -> Router {
+    let entrance = EntranceLayer::new(&app.config, &app.metrics);
+    let (routes, description) = table().split_for_parts();
+    let paths: Arc<[String]> = description.paths.paths.into_keys().collect();
+    routes
+        .merge(dashboard::routes())
+        .fallback(async move |uri: Uri| no_such_route(&uri, &paths))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(entrance)
+        .with_state(app)
+}
+
+fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {
+    let path: String = uri.path().chars().take(100).collect();
+    let detail = match nearest(&path, paths.iter().map(String::as_str)) {
+        Some(near) => format!("there is nothing at {path}; did you mean {near}?"),
+        None => format!("there is nothing at {path}; /openapi.json lists what there is"),
+    };
+    Problem::not_found("not-found", detail)
+}
+
+/// Which methods there are stands in the `Allow` header, which the router adds.
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "The method isn't allowed here",
+        format!(
+            "{} doesn't take {method}; the Allow header names what it takes",
+            uri.path()
+        ),
+    )
+}

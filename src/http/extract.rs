@@ -1,0 +1,526 @@
+//! What handlers take from a request, each with its own clear refusal.
+//!
+//! Nothing here reads more than [`MAX_BODY`] bytes or waits longer than [`BODY_TIMEOUT`].
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
+};
+use bytes::Bytes;
+use http_body::Body as _;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{App, problem::Problem};
+use crate::{domain::json::MAX_DEPTH, event_log::KeyHash, hub::IdempotencyKey};
+
+/// Longest request body, in bytes.
+pub const MAX_BODY: usize = 256 * 1024;
+/// How long a client may take to send its body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest `Idempotency-Key`, in characters.
+const MAX_KEY_LEN: usize = 255;
+
+/// Who asks, where somebody found out: an extension of the request. Idempotency keys of different callers
+/// never meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller(pub String);
+
+/// A change: its JSON body (`None` where there is none at all) and its `Idempotency-Key`, hashed with caller,
+/// path and body. Refuses with `415` (a body without a JSON type), `413`, `408` and `400` (no JSON, with the place).
+#[derive(Debug)]
+pub struct Change {
+    /// The body.
+    pub body: Option<Value>,
+    /// The key, where the client gave one.
+    pub key: Option<IdempotencyKey>,
+}
+
+impl Change {
+    /// The body of a call that needs one.
+    ///
+    /// # Errors
+    /// `400` where there is none.
+    pub fn required(&self) -> Result<&Value, Problem> {
+        self.body.as_ref().ok_or_else(missing_body)
+    }
+}
+
+impl FromRequest<App> for Change {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let raw = RawChange::from_request(request, app).await?;
+        let body = if raw.body.is_empty() {
+            None
+        } else {
+            if raw.media_type != MediaType::Json {
+                return Err(raw.media_type.refused("application/json"));
+            }
+            Some(parse_json(&raw.body)?)
+        };
+        Ok(Self { body, key: raw.key })
+    }
+}
+
+/// A change whose handler reads the body itself. Refuses with `413`, `408` and `400`.
+#[derive(Debug)]
+pub struct RawChange {
+    /// The body as it came; empty where there was none.
+    pub body: Bytes,
+    /// What the client calls it.
+    pub media_type: MediaType,
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// The key, where the client gave one.
+    pub key: Option<IdempotencyKey>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for RawChange {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let media_type = MediaType::of(&parts.headers);
+        refuse_encoded(&parts.headers)?;
+        let given = given_key(&parts.headers)?.map(str::to_owned);
+        let body = read_body(body).await?;
+        let key = given.map(|key| IdempotencyKey {
+            key: hash_key(&parts, &key),
+            request: hash_request(&parts.headers, &body),
+        });
+        Ok(Self {
+            body,
+            media_type,
+            headers: parts.headers,
+            key,
+        })
+    }
+}
+
+/// What a body says it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaType {
+    /// `application/json` or another `+json`.
+    Json,
+    /// `application/cloudevents+json`.
+    CloudEvent,
+    /// `application/cloudevents-batch+json`.
+    CloudEventBatch,
+    /// Something else; empty where it doesn't say.
+    Other(String),
+}
+
+impl MediaType {
+    fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(CONTENT_TYPE) else {
+            return Self::Other(String::new());
+        };
+        // The form that nearly every request has; the others are worth a closer look.
+        if value == "application/json" {
+            return Self::Json;
+        }
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let essence = text
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Self::Json,
+            "application/cloudevents+json" => Self::CloudEvent,
+            "application/cloudevents-batch+json" => Self::CloudEventBatch,
+            other if other.ends_with("+json") && other.contains('/') => Self::Json,
+            _ => Self::Other(essence),
+        }
+    }
+
+    /// `415`: this isn't among what the call takes.
+    #[must_use]
+    pub fn refused(&self, taken: &str) -> Problem {
+        let found = match self {
+            Self::Json => "application/json",
+            Self::CloudEvent => "application/cloudevents+json",
+            Self::CloudEventBatch => "application/cloudevents-batch+json",
+            Self::Other(text) if text.is_empty() => "nothing",
+            Self::Other(text) => text,
+        };
+        unsupported(format!(
+            "the body's Content-Type is {found}; this call takes {taken}. With curl, add \
+             -H 'content-type: application/json'"
+        ))
+    }
+}
+
+fn unsupported(detail: impl Into<String>) -> Problem {
+    let title = "The body's type isn't taken";
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported-media-type",
+        title,
+        detail,
+    )
+}
+
+/// `400`: a call that needs a body came without.
+#[must_use]
+pub fn missing_body() -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "body-missing",
+        "The call needs a body",
+        "this call needs a JSON body and came without one",
+    )
+}
+
+/// `400 malformed-json`.
+#[must_use]
+pub fn malformed_json(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed-json",
+        "The body isn't JSON",
+        detail,
+    )
+}
+
+/// Says where a body stops being JSON.
+#[must_use]
+pub fn malformed_at(error: &serde_json::Error) -> Problem {
+    malformed_json(format!("the body isn't JSON: {error}"))
+        .with("line", error.line().into())
+        .with("column", error.column().into())
+}
+
+/// The body as text.
+///
+/// # Errors
+/// `400` where it isn't UTF-8.
+pub fn utf8(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| {
+        malformed_json(format!(
+            "the body isn't UTF-8: byte {} doesn't belong",
+            error.valid_up_to()
+        ))
+    })
+}
+
+fn parse_json(body: &[u8]) -> Result<Value, Problem> {
+    let text = utf8(body)?;
+    let value = serde_json::from_str(text).map_err(|error| malformed_at(&error))?;
+    if depth(text) > MAX_DEPTH {
+        return Err(malformed_json(format!(
+            "the body is nested deeper than {MAX_DEPTH} levels"
+        )));
+    }
+    Ok(value)
+}
+
+/// How deep arrays and objects nest in a valid JSON text.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Problem> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "incomplete-body",
+            "The body is incomplete",
+            "the body ended before its announced length, or its framing is broken",
+        )),
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request-timeout",
+            "The body took too long",
+            format!(
+                "the body didn't arrive within {} seconds",
+                BODY_TIMEOUT.as_secs()
+            ),
+        )),
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>())
+}
+
+fn too_large() -> Problem {
+    let detail = format!(
+        "the body is larger than {MAX_BODY} bytes; send large data elsewhere and a link to it here"
+    );
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body-too-large",
+        "The body is too large",
+        detail,
+    )
+    .with("limit", MAX_BODY.into())
+}
+
+fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.get("content-encoding") {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(
+            unsupported("the body has a Content-Encoding; send it as it is"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn given_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let several = headers.get_all("idempotency-key").iter().nth(1).is_some();
+    match value.to_str() {
+        Ok(key)
+            if !several
+                && (1..=MAX_KEY_LEN).contains(&key.len())
+                && key.bytes().all(|b| b.is_ascii_graphic()) =>
+        {
+            Ok(Some(key))
+        }
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-idempotency-key",
+            "The Idempotency-Key is invalid",
+            format!(
+                "Idempotency-Key must be given once, as 1 to {MAX_KEY_LEN} visible ASCII characters"
+            ),
+        )),
+    }
+}
+
+/// Each part is preceded by its length, so that no two different requests make one hash.
+fn hash_key(parts: &Parts, key: &str) -> KeyHash {
+    let caller = parts
+        .extensions
+        .get::<Caller>()
+        .map_or("", |caller| &caller.0);
+    let mut hash = Sha256::new();
+    for part in [caller, parts.method.as_str(), parts.uri.path(), key] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    truncated(hash)
+}
+
+/// The body, and where a CloudEvent spreads over the headers, those too.
+fn hash_request(headers: &HeaderMap, body: &[u8]) -> KeyHash {
+    let mut hash = Sha256::new();
+    if headers.contains_key("ce-specversion") {
+        let mut lines: Vec<(&str, &[u8])> = headers
+            .iter()
+            .filter(|(name, _)| name.as_str().starts_with("ce-"))
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        lines.sort_unstable();
+        for (name, value) in lines {
+            hash.update(name);
+            hash.update((value.len() as u64).to_le_bytes());
+            hash.update(value);
+        }
+    }
+    hash.update(body);
+    truncated(hash)
+}
+
+fn truncated(hash: Sha256) -> KeyHash {
+    let digest = hash.finalize();
+    std::array::from_fn(|at| digest[at])
+}
+
+/// The query, decoded, in order, repeats kept.
+#[derive(Debug, Default)]
+pub struct Query(pub Vec<(String, String)>);
+
+impl Query {
+    /// Decodes a query as forms encode it: `+` for a space, `%` and two hex digits for a byte.
+    ///
+    /// # Errors
+    /// `400` where a `%` stands alone or the bytes aren't UTF-8.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
+        query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                Ok((decode(name)?, decode(value)?))
+            })
+            .collect::<Result<_, Problem>>()
+            .map(Self)
+    }
+
+    /// Refuses parameters that aren't among these, each with the nearest known name.
+    ///
+    /// # Errors
+    /// `400` that names every unknown one.
+    pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        let mut unknown: Vec<&str> = Vec::new();
+        for (name, _) in &self.0 {
+            if !known.contains(&name.as_str()) && !unknown.contains(&name.as_str()) {
+                unknown.push(name);
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<String> = unknown
+            .iter()
+            .map(|name| match nearest(name, known.iter().copied()) {
+                Some(near) => format!("unknown parameter \"{name}\"; did you mean \"{near}\"?"),
+                None if known.is_empty() => {
+                    format!("unknown parameter \"{name}\"; this call takes none")
+                }
+                None => {
+                    format!(
+                        "unknown parameter \"{name}\"; there are {}",
+                        known.join(", ")
+                    )
+                }
+            })
+            .collect();
+        Err(Problem::query(told.join(" ")))
+    }
+
+    /// The last value of a parameter, empty ones left out.
+    #[must_use]
+    pub fn last(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, value)| key == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a parameter, comma separated or repeated, empty ones left out.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .flat_map(|(_, value)| value.split(','))
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// The known name that is most like this one, where one is alike enough to be meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|near| (strsim::jaro_winkler(&lower, &near.to_lowercase()), near))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, near)| near)
+}
+
+fn decode(text: &str) -> Result<String, Problem> {
+    if !text.bytes().any(|b| matches!(b, b'%' | b'+')) {
+        return Ok(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => match (hex(rest.next()), hex(rest.next())) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => {
+                    return Err(Problem::query(format!(
+                        "\"{text}\" holds a % without two hex digits; write a literal % as %25"
+                    )));
+                }
+            },
+            other => other,
+        });
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Problem::query(format!("\"{text}\" doesn't decode to UTF-8")))
+}
+
+fn hex(byte: Option<u8>) -> Option<u8> {
+    match byte? {
+        digit @ b'0'..=b'9' => Some(digit - b'0'),
+        letter @ b'a'..=b'f' => Some(letter - b'a' + 10),
+        letter @ b'A'..=b'F' => Some(letter - b'A' + 10),
+        _ => None,
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Self::parse(parts.uri.query().unwrap_or_default())
+    }
+}
+
+/// An id in the path. `400` where it is malformed, naming the rule. A handler that takes several gets the
+/// path's ids in order: the first `PathId` the first one, the second the second.
+#[derive(Debug)]
+pub struct PathId<T>(pub T);
+
+/// How many ids of the path have been taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken(usize);
+
+impl<S, T> FromRequestParts<S> for PathId<T>
+where
+    S: Send + Sync,
+    T: std::str::FromStr + Send,
+    T::Err: std::fmt::Display,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| bad_path("the path doesn't decode to UTF-8"))?;
+        let Taken(at) = parts.extensions.get::<Taken>().copied().unwrap_or_default();
+        let (name, text) = params
+            .iter()
+            .nth(at)
+            .ok_or_else(|| bad_path("the path lacks an id"))?;
+        let id = text
+            .parse()
+            .map_err(|error| bad_path(format!("{name} \"{text}\" {error}")))?;
+        parts.extensions.insert(Taken(at + 1));
+        Ok(Self(id))
+    }
+}
+
+fn bad_path(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "invalid-path",
+        "The path is invalid",
+        detail,
+    )
+}

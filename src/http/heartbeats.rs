@@ -1,0 +1,294 @@
+//! Heartbeats, alone and in batches: the hot path. No commit, no tree of values, one string for the answer;
+//! only a heartbeat that changes the verdict waits for the log.
+
+use axum::{
+    extract::State as Shared,
+    http::{HeaderName, HeaderValue, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    App,
+    extract::{MediaType, PathId, RawChange, malformed_at, missing_body, utf8},
+    problem::Problem,
+};
+use crate::{
+    domain::{
+        Command, FieldError, Position, ServerId,
+        command::ChangeHealth,
+        event::Health,
+        health::{Heartbeat, name},
+        input::Fields,
+    },
+    health::Beat,
+};
+
+/// Most heartbeats of one batch.
+const MAX_BATCH: usize = 1000;
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// `/servers/{id}/heartbeat` and `/heartbeats`.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(heartbeat))
+        .routes(routes!(heartbeats))
+}
+
+/// What a heartbeat is answered with.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the shape; answers are written by hand")]
+struct HeartbeatAnswer {
+    /// The verdict now.
+    health: Health,
+    /// How often heartbeats are expected.
+    #[schema(example = 10000)]
+    heartbeat_interval_ms: u64,
+    /// When the next is due, epoch ms.
+    #[schema(example = 1763790010000_i64)]
+    due_at: i64,
+}
+
+/// Send a heartbeat
+///
+/// The body is optional. `404` tells a client to register again, `409` tells it that another instance has
+/// taken its place.
+#[utoipa::path(
+    post,
+    path = "/servers/{id}/heartbeat",
+    tag = "servers",
+    params(("id" = String, Path, example = "lms-server-001")),
+    request_body(content = Option<Heartbeat>, example = json!({"health": "degraded", "detail": "database is slow", "metrics": {"queue": 12}})),
+    responses(
+        (status = 200, body = HeartbeatAnswer),
+        (status = 404, description = "`server-not-registered`"),
+        (status = 409, description = "`instance-replaced`"),
+    )
+)]
+async fn heartbeat(
+    Shared(app): Shared<App>,
+    PathId(server): PathId<ServerId>,
+    body: RawChange,
+) -> Result<Response, Problem> {
+    let heartbeat = read_one(&body)?;
+    let mut beat = app.leases.heartbeat(&server, &heartbeat)?;
+    app.metrics.heartbeats.inc();
+    let last = match beat.change.take() {
+        None => head(&app),
+        Some(change) => {
+            app.hub
+                .execute(Command::ChangeHealth(*change), None)
+                .await?
+                .last
+        }
+    };
+    Ok(answer(format!("{{{}}}", members(&beat)), last))
+}
+
+/// What one heartbeat of a batch is answered with.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the shape; answers are written by hand")]
+struct BatchResult {
+    /// Whose.
+    #[schema(example = "lms-server-001")]
+    id: Option<String>,
+    /// The HTTP status that it would have had alone.
+    #[schema(example = 200)]
+    status: u16,
+    /// The verdict now.
+    health: Option<Health>,
+    /// How often heartbeats are expected.
+    heartbeat_interval_ms: Option<u64>,
+    /// When the next is due, epoch ms.
+    due_at: Option<i64>,
+    /// Of one that was refused: the problem's slug.
+    #[schema(example = "server-not-registered")]
+    r#type: Option<String>,
+    /// Of one that was refused: why.
+    detail: Option<String>,
+    /// Of one that was refused: mistakes in it, by pointer.
+    errors: Option<Vec<FieldError>>,
+}
+
+/// What a batch is answered with.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the shape; answers are written by hand")]
+struct BatchAnswer {
+    /// One per heartbeat, in their order.
+    results: Vec<BatchResult>,
+}
+
+/// Send heartbeats of many servers
+///
+/// Up to 1000 at once, each `{id, health?, detail?, instanceId?, metrics?}` and each with a status of its
+/// own: one that is refused doesn't hold up the others.
+#[utoipa::path(
+    post,
+    path = "/heartbeats",
+    tag = "servers",
+    request_body(content = Vec<serde_json::Value>, example = json!([{"id": "lms-server-001"}, {"id": "quiz-server", "health": "healthy"}])),
+    responses((status = 200, body = BatchAnswer))
+)]
+async fn heartbeats(Shared(app): Shared<App>, body: RawChange) -> Result<Response, Problem> {
+    let items = read_batch(&body)?;
+    let mut results: Vec<Outcome> = Vec::with_capacity(items.len());
+    let mut changes = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let outcome = take_in(&app, item, &format!("/{at}"));
+        if let Ok((_, beat)) = &outcome.0
+            && let Some(change) = &beat.change
+        {
+            changes.push(Command::ChangeHealth(ChangeHealth::clone(change)));
+        }
+        results.push(outcome);
+    }
+    let mut last = head(&app);
+    if !changes.is_empty() {
+        // A verdict can't be refused, so that only the log can fail them, and then all of them alike.
+        match app.hub.execute_all(changes, None).await {
+            Ok(done) => last = done.last,
+            Err(cause) => {
+                let problem = Problem::from(cause);
+                results
+                    .iter_mut()
+                    .for_each(|outcome| outcome.fail(&problem));
+            }
+        }
+    }
+    let mut text = String::with_capacity(32 + results.len() * 112);
+    text.push_str(r#"{"results":["#);
+    for (at, outcome) in results.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        outcome.write(&items[at], &mut text);
+    }
+    text.push_str("]}");
+    Ok(answer(text, last))
+}
+
+/// What became of one heartbeat of a batch.
+struct Outcome(Result<(ServerId, Beat), Box<Problem>>);
+
+impl Outcome {
+    /// It waited for a commit that failed.
+    fn fail(&mut self, problem: &Problem) {
+        if self.0.as_ref().is_ok_and(|(_, beat)| beat.change.is_some()) {
+            self.0 = Err(Box::new(problem.clone()));
+        }
+    }
+
+    fn write(&self, item: &Value, text: &mut String) {
+        match &self.0 {
+            Ok((id, beat)) => {
+                text.push_str(&format!(
+                    r#"{{"id":"{id}","status":200,{}}}"#,
+                    members(beat)
+                ));
+            }
+            Err(problem) => {
+                let mut refused = json!({
+                    "id": item.get("id"),
+                    "status": problem.status.as_u16(),
+                    "type": problem.slug,
+                    "title": problem.title,
+                    "detail": problem.detail,
+                });
+                if !problem.errors.is_empty() {
+                    refused["errors"] = json!(problem.errors);
+                }
+                text.push_str(&refused.to_string());
+            }
+        }
+    }
+}
+
+fn take_in(app: &App, item: &Value, base: &str) -> Outcome {
+    let taken = read_item(item, base)
+        .map_err(Problem::from)
+        .and_then(|(id, heartbeat)| {
+            let beat = app.leases.heartbeat(&id, &heartbeat)?;
+            app.metrics.heartbeats.inc();
+            Ok((id, beat))
+        });
+    Outcome(taken.map_err(Box::new))
+}
+
+fn read_item(item: &Value, base: &str) -> Result<(ServerId, Heartbeat), Vec<FieldError>> {
+    let mut fields = Fields::of(item, base)?;
+    if fields.get("id").is_none() {
+        fields.wrong("id", "is required: the server's id");
+    }
+    let id = fields.parsed("id");
+    let heartbeat = fields.absorb(Heartbeat::parse(item, base));
+    fields.finish(id.zip(heartbeat))
+}
+
+fn read_batch(body: &RawChange) -> Result<Vec<Value>, Problem> {
+    if body.body.is_empty() {
+        return Err(missing_body());
+    }
+    match read_value(body)? {
+        Value::Array(items) if items.len() <= MAX_BATCH => Ok(items),
+        Value::Array(items) => Err(wrong_batch(format!(
+            "holds {} heartbeats; at most {MAX_BATCH} are taken",
+            items.len()
+        ))),
+        _ => Err(wrong_batch(
+            "must be a list of heartbeats, each with the id of its server".to_owned(),
+        )),
+    }
+}
+
+fn wrong_batch(detail: String) -> Problem {
+    Problem::invalid(vec![FieldError {
+        pointer: String::new(),
+        detail,
+    }])
+}
+
+/// Reads the body of one heartbeat, none at all included: the quick way, or at leisure where it is wrong.
+fn read_one(body: &RawChange) -> Result<Heartbeat, Problem> {
+    if body.body.is_empty() {
+        return Ok(Heartbeat::default());
+    }
+    if body.media_type == MediaType::Json
+        && let Some(heartbeat) = Heartbeat::from_slice(&body.body)
+    {
+        return Ok(heartbeat);
+    }
+    Ok(Heartbeat::parse(&read_value(body)?, "")?)
+}
+
+fn read_value(body: &RawChange) -> Result<Value, Problem> {
+    if body.media_type != MediaType::Json {
+        return Err(body.media_type.refused("application/json"));
+    }
+    serde_json::from_str(utf8(&body.body)?).map_err(|error| malformed_at(&error))
+}
+
+fn head(app: &App) -> Position {
+    app.hub.name(app.hub.state().sequence)
+}
+
+/// The members of an answer, without the braces.
+fn members(beat: &Beat) -> String {
+    format!(
+        r#""health":"{}","heartbeatIntervalMs":{},"dueAt":{}"#,
+        name(beat.health),
+        beat.heartbeat_interval_ms,
+        beat.due_at
+    )
+}
+
+fn answer(body: String, last: Position) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    let mut response = ([(CONTENT_TYPE, json)], body).into_response();
+    if let Ok(last) = HeaderValue::try_from(last.to_string()) {
+        response.headers_mut().insert(LAST_EVENT_ID, last);
+    }
+    response
+}

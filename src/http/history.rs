@@ -1,0 +1,501 @@
+//! Reading the log: pages of it, all of it as lines, one event of it.
+//!
+//! Every read is done page by page on a blocking thread, so that neither a slow client nor a long log ever
+//! holds a thread, and memory stays at a page or two per reader.
+
+use std::{
+    future::Future,
+    ops::ControlFlow,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    body::Body,
+    extract::{RawPathParams, State as Shared},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY},
+    },
+    response::Response,
+};
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio_stream::Stream;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    App,
+    events::require_events,
+    extract::Query,
+    problem::Problem,
+    shapes::{Envelope, HistoryPage},
+    status::json_response,
+};
+use crate::{
+    domain::Position,
+    event_log::{Item, Located, LogInfo, LogReader, Order, ReadError, ReadRange, Scanned},
+    filter::{
+        Filter, Selection,
+        parse::{SELECTION, parse_time},
+    },
+    frame::{control::GapReason, write_envelope},
+};
+
+/// Events per page where the client doesn't say.
+const DEFAULT_LIMIT: usize = 100;
+/// Most events per page.
+const MAX_LIMIT: usize = 1000;
+/// How many events one read may look at.
+const SCAN: usize = 10_000;
+/// How many reads one page may take: a filter that rarely matches gets short pages instead of long waits.
+const READS_PER_PAGE: usize = 20;
+/// Roughly the most bytes of one page's events: a page of large events is short, too.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Roughly how many bytes of lines are made at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// `/events/history` and `/events/{id}`.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(history))
+        .routes(routes!(event))
+}
+
+/// What to read.
+struct Wanted {
+    range: ReadRange,
+    filter: Filter,
+    limit: Option<usize>,
+    /// Events that belong in here were pruned already.
+    truncated: bool,
+}
+
+/// Past events, page by page
+///
+/// With `accept: application/x-ndjson` all of them, one per line; what is missing among them is told by a line
+/// `{"type":"stream_gap","data":{"reason","afterId","nextId"}}`.
+#[utoipa::path(
+    get,
+    path = "/events/history",
+    tag = "events",
+    params(
+        ("type" = Option<String>, Query, description = "Types, comma separated or repeated; a trailing `*` is a prefix"),
+        ("serverId" = Option<String>, Query, description = "Servers, comma separated or repeated"),
+        ("workflowId" = Option<String>, Query, description = "Workflows, comma separated or repeated"),
+        ("tag" = Option<String>, Query, description = "`key:value` of the server concerned; repeated means all"),
+        ("since" = Option<String>, Query, description = "From the first event at or after this time: epoch ms, RFC 3339 or an age (`15m`)", example = "2h"),
+        ("until" = Option<String>, Query, description = "Up to the last event before the first one later than this time"),
+        ("order" = Option<String>, Query, description = "`asc` (oldest first) or `desc`", example = "asc"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "Events per page"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before, with the same filters"),
+    ),
+    responses((status = 200, content(
+        (HistoryPage = "application/json"),
+        (String = "application/x-ndjson"),
+    )))
+)]
+async fn history(
+    Shared(app): Shared<App>,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Problem> {
+    require_events(&app)?;
+    let lines = wants_lines(&headers);
+    let reader = app.hub.reader().clone();
+    let now = app.hub.clock().wall_ms();
+    let wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
+    let reader = app.hub.reader().clone();
+    let mut response = if lines {
+        let mut response = Response::new(Body::from_stream(Lines::new(reader, wanted)));
+        let ndjson = HeaderValue::from_static("application/x-ndjson");
+        response.headers_mut().insert(CONTENT_TYPE, ndjson);
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    } else {
+        json_response(
+            StatusCode::OK,
+            blocking(move || page(&*reader, &wanted)).await??,
+        )
+    };
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("accept"));
+    Ok(response)
+}
+
+/// One event
+#[utoipa::path(
+    get,
+    path = "/events/{id}",
+    tag = "events",
+    params(("id" = String, Path, description = "The event's id", example = "k3x9q1m2v7za-42")),
+    responses((status = 200, body = Envelope))
+)]
+async fn event(
+    Shared(app): Shared<App>,
+    path: RawPathParams,
+    query: Query,
+) -> Result<Response, Problem> {
+    require_events(&app)?;
+    query.only(&[])?;
+    let id = path
+        .iter()
+        .next()
+        .map(|(_, id)| id.to_owned())
+        .unwrap_or_default();
+    let reader = app.hub.reader().clone();
+    Ok(json_response(
+        StatusCode::OK,
+        blocking(move || one(&*reader, &id)).await??,
+    ))
+}
+
+/// Reads one event.
+fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
+    let unknown = || Problem::not_found("event-not-found", format!("this log has no event {id}"));
+    let gone = |why: &str| {
+        let title = "The event is gone";
+        Problem::new(
+            StatusCode::GONE,
+            "event-gone",
+            title,
+            format!("event {id} {why}"),
+        )
+    };
+    let place = Position::parse(id)
+        .filter(|place| place.sequence > 0)
+        .ok_or_else(unknown)?;
+    let (info, epochs) = (reader.info(), reader.epochs());
+    if info.locate(&epochs, place) == Located::UnknownLog {
+        return Err(unknown());
+    }
+    if place.sequence < info.floor {
+        return Err(gone("was pruned"));
+    }
+    let (mut found, mut corrupt) = (Vec::new(), false);
+    let range = ReadRange {
+        after: place.sequence - 1,
+        until: place.sequence,
+        order: Order::Ascending,
+        scan_limit: 1,
+    };
+    reader.read(&range, &Filter::all(), &mut |item| {
+        match item {
+            Item::Event(record) => {
+                write_envelope(&mut found, epochs.name(record.sequence), &record);
+            }
+            Item::Corrupt { .. } => corrupt = true,
+        }
+        ControlFlow::Continue(())
+    })?;
+    match (found.is_empty(), corrupt) {
+        (false, _) => Ok(String::from_utf8(found).unwrap_or_default()),
+        (true, true) => Err(gone("is stored, but damaged")),
+        (true, false) => Err(gone("was pruned")),
+    }
+}
+
+impl Wanted {
+    fn parse(query: &Query, reader: &dyn LogReader, now: i64) -> Result<Self, Problem> {
+        let mut known = SELECTION.to_vec();
+        known.extend(["since", "until", "order", "limit", "cursor"]);
+        query.only(&known)?;
+        let filter = Selection::parse(&query.0).map_err(|error| Problem::query(error.0))?;
+        let order = match query.last("order") {
+            None | Some("asc") => Order::Ascending,
+            Some("desc") => Order::Descending,
+            Some(_) => return Err(Problem::query("order must be asc or desc")),
+        };
+        let limit = query
+            .last("limit")
+            .map(|text| {
+                let number = text.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
+                number.ok_or_else(|| {
+                    Problem::query(format!(
+                        "limit must be a whole number from 1 to {MAX_LIMIT}"
+                    ))
+                })
+            })
+            .transpose()?;
+        let time = |name: &str| {
+            let parsed = query
+                .last(name)
+                .map(|text| parse_time(name, text, now))
+                .transpose();
+            parsed.map_err(|error| Problem::query(error.0))
+        };
+        let info = reader.info();
+        let (mut after, mut truncated) = (0, info.floor > 1);
+        if let Some(since) = time("since")? {
+            let place = reader.place_at_time(since)?;
+            (after, truncated) = (place.after, place.pruned);
+        }
+        let mut until = info.head;
+        if let Some(time) = time("until")? {
+            until = reader
+                .place_at_time(time.saturating_add(1))?
+                .after
+                .min(info.head);
+        }
+        if let Some(cursor) = query.last("cursor") {
+            let place = Self::at_cursor(cursor, order, reader, &info)?;
+            match order {
+                Order::Ascending => {
+                    (after, truncated) = (place, place + 1 < info.floor);
+                }
+                Order::Descending => until = until.min(place),
+            }
+        }
+        let range = ReadRange {
+            after,
+            until,
+            order,
+            scan_limit: SCAN,
+        };
+        Ok(Self {
+            range,
+            filter: Filter {
+                query: filter,
+                grant: None,
+            },
+            limit,
+            truncated,
+        })
+    }
+
+    fn at_cursor(
+        cursor: &str,
+        order: Order,
+        reader: &dyn LogReader,
+        info: &LogInfo,
+    ) -> Result<u64, Problem> {
+        let place = cursor
+            .strip_prefix(order_name(order))
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(Position::parse)
+            .ok_or_else(|| {
+                Problem::query("cursor must be the nextCursor of a page with the same order")
+            })?;
+        if info.locate(&reader.epochs(), place) == Located::UnknownLog {
+            return Err(Problem::new(
+                StatusCode::GONE,
+                "cursor-gone",
+                "The cursor's log is gone",
+                "the cursor belongs to another log; begin again without it",
+            ));
+        }
+        Ok(place.sequence)
+    }
+
+    /// Whether there is nothing more to read.
+    fn is_done(&self) -> bool {
+        self.range.after >= self.range.until
+    }
+
+    /// Goes on from where a read got.
+    fn advance(&mut self, scanned: Scanned) {
+        match self.range.order {
+            Order::Ascending => self.range.after = self.range.after.max(scanned.through),
+            Order::Descending => self.range.until = self.range.until.min(scanned.through),
+        }
+    }
+}
+
+fn order_name(order: Order) -> &'static str {
+    match order {
+        Order::Ascending => "asc",
+        Order::Descending => "desc",
+    }
+}
+
+/// Reads one page.
+fn page(reader: &dyn LogReader, wanted: &Wanted) -> Result<String, ReadError> {
+    let epochs = reader.epochs();
+    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
+    let mut out = Vec::with_capacity(16 * 1024);
+    out.extend_from_slice(br#"{"events":["#);
+    let (mut count, mut truncated, mut reads) = (0, false, 0);
+    let mut rest = Wanted {
+        filter: wanted.filter.clone(),
+        ..*wanted
+    };
+    while !rest.is_done() && count < limit && reads < READS_PER_PAGE && out.len() < PAGE_BYTES {
+        reads += 1;
+        let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
+            match item {
+                Item::Event(record) => {
+                    if count > 0 {
+                        out.push(b',');
+                    }
+                    write_envelope(&mut out, epochs.name(record.sequence), &record);
+                    count += 1;
+                }
+                Item::Corrupt { .. } => truncated = true,
+            }
+            if count < limit && out.len() < PAGE_BYTES {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        truncated |= scanned.overtaken.is_some();
+        rest.advance(scanned);
+    }
+    let reached_the_beginning = wanted.range.order == Order::Ascending || rest.is_done();
+    truncated |= wanted.truncated && reached_the_beginning;
+    out.extend_from_slice(br#"],"nextCursor":"#);
+    if rest.is_done() {
+        out.extend_from_slice(b"null");
+    } else {
+        let at = match rest.range.order {
+            Order::Ascending => rest.range.after,
+            Order::Descending => rest.range.until,
+        };
+        let cursor = format!("\"{}-{}\"", order_name(rest.range.order), epochs.name(at));
+        out.extend_from_slice(cursor.as_bytes());
+    }
+    out.extend_from_slice(if truncated {
+        br#","truncated":true}"#
+    } else {
+        br#","truncated":false}"#
+    });
+    Ok(String::from_utf8(out).unwrap_or_default())
+}
+
+/// All that is wanted, one event per line: the next lines are read when the socket has taken the last ones.
+struct Lines {
+    reader: Arc<dyn LogReader>,
+    rest: Option<Wanted>,
+    reading: Option<JoinHandle<(Wanted, Result<Bytes, ReadError>)>>,
+}
+
+impl Lines {
+    fn new(reader: Arc<dyn LogReader>, wanted: Wanted) -> Self {
+        Self {
+            reader,
+            rest: Some(wanted),
+            reading: None,
+        }
+    }
+}
+
+impl Stream for Lines {
+    type Item = Result<Bytes, std::io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let done = ready!(Pin::new(reading).poll(cx));
+                self.reading = None;
+                // An error cuts the body short, which the client notices: lines are missing, and it knows.
+                let (rest, lines) = match done {
+                    Ok((rest, Ok(lines))) => (rest, lines),
+                    Ok((_, Err(error))) => {
+                        return Poll::Ready(Some(Err(std::io::Error::other(error))));
+                    }
+                    Err(error) => return Poll::Ready(Some(Err(std::io::Error::other(error)))),
+                };
+                self.rest = Some(rest);
+                if !lines.is_empty() {
+                    return Poll::Ready(Some(Ok(lines)));
+                }
+            }
+            let has_more =
+                |rest: &Wanted| rest.truncated || !(rest.is_done() || rest.limit == Some(0));
+            let Some(mut rest) = self.rest.take().filter(has_more) else {
+                return Poll::Ready(None);
+            };
+            let reader = self.reader.clone();
+            self.reading = Some(tokio::task::spawn_blocking(move || {
+                let lines = next_lines(&*reader, &mut rest);
+                (rest, lines)
+            }));
+        }
+    }
+}
+
+/// The next lines; moves `rest` behind them.
+fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<Bytes, ReadError> {
+    let epochs = reader.epochs();
+    let mut out = Vec::with_capacity(CHUNK_BYTES);
+    let gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
+        let line = format!(
+            "{{\"type\":\"stream_gap\",\"data\":{{\"reason\":\"{}\",\"afterId\":\"{}\",\"nextId\":\"{}\"}}}}\n",
+            reason.as_str(),
+            epochs.name(after),
+            epochs.name(next)
+        );
+        out.extend_from_slice(line.as_bytes());
+    };
+    let is_ascending = rest.range.order == Order::Ascending;
+    if std::mem::take(&mut rest.truncated) {
+        if !is_ascending && !rest.is_done() {
+            // Newest first, what was pruned is missed last.
+            rest.truncated = true;
+        } else {
+            let floor = reader.info().floor;
+            let after = rest.range.after.min(floor - 1);
+            gap(&mut out, GapReason::Expired, after, floor);
+            rest.range.after = rest.range.after.max(floor - 1);
+        }
+    }
+    let mut left = rest.limit.unwrap_or(usize::MAX);
+    if rest.is_done() || left == 0 {
+        return Ok(out.into());
+    }
+    let mut lines = Vec::new();
+    let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
+        match item {
+            Item::Event(record) => {
+                write_envelope(&mut lines, epochs.name(record.sequence), &record);
+                lines.push(b'\n');
+                left -= 1;
+            }
+            Item::Corrupt { first, last } => {
+                gap(&mut lines, GapReason::Corrupt, first - 1, last + 1)
+            }
+        }
+        if left == 0 || lines.len() >= CHUNK_BYTES {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    if let Some(place) = scanned.overtaken {
+        gap(&mut out, GapReason::Expired, rest.range.after, place + 1);
+    }
+    out.extend_from_slice(&lines);
+    rest.limit = rest.limit.map(|_| left);
+    rest.advance(scanned);
+    Ok(out.into())
+}
+
+/// Whether lines are preferred to a page.
+fn wants_lines(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|range| range.trim().eq_ignore_ascii_case("application/x-ndjson"))
+}
+
+/// Does work that waits for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!("a read of the log broke off: {error}");
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal-error",
+            "Something went wrong in the hub",
+            "the read broke off",
+        )
+    })
+}

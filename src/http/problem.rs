@@ -1,0 +1,361 @@
+//! Errors as RFC 9457 problems: the only place that knows which status belongs to which error.
+//!
+//! A problem is logged here, once, when it becomes a response. It never shows a stack trace, a path of the
+//! machine or a body that somebody sent.
+
+use axum::{
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+    },
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    domain::{FieldError, Json, Rejection},
+    event_log::{AppendError, ReadError},
+    hub::{Answer, HubError},
+};
+
+/// Seconds after which a refusal that passes by itself within moments is worth another try.
+const SOON: u64 = 1;
+/// Seconds after which a refusal that needs an operator or a restart is worth another try.
+const LATER: u64 = 5;
+
+/// One refusal, as the client sees it: `application/problem+json`.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The stable slug: the problem's `type`.
+    pub slug: &'static str,
+    /// The same in a few words, alike for all problems of this type.
+    pub title: &'static str,
+    /// What happened here and how to mend it.
+    pub detail: String,
+    /// Mistakes in the body, by pointer.
+    pub errors: Vec<FieldError>,
+    /// Further members, such as the step's state.
+    pub extra: Map<String, Value>,
+    /// `Retry-After`, seconds.
+    pub retry_after: Option<u64>,
+}
+
+impl Problem {
+    /// A problem with nothing but a detail.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        slug: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            slug,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            extra: Map::new(),
+            retry_after: None,
+        }
+    }
+
+    /// `422 invalid-fields`: the body is JSON, but can't be meant.
+    #[must_use]
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [] => "the body can't be carried out as it stands".to_owned(),
+            [only] if only.pointer.is_empty() => format!("the body {}", only.detail),
+            [only] => format!("{} {}", only.pointer, only.detail),
+            several => format!("{} fields are wrong; `errors` names each", several.len()),
+        };
+        let title = "The body holds invalid fields";
+        Self {
+            errors,
+            ..Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-fields",
+                title,
+                detail,
+            )
+        }
+    }
+
+    /// `400 invalid-query`.
+    #[must_use]
+    pub fn query(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid-query",
+            "The query is invalid",
+            detail,
+        )
+    }
+
+    /// `404` of a thing that isn't there.
+    #[must_use]
+    pub fn not_found(slug: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            slug,
+            "There is no such thing",
+            detail,
+        )
+    }
+
+    /// A refusal for now: `503` that says when to come back.
+    #[must_use]
+    pub fn unavailable(
+        slug: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+        retry_after: u64,
+    ) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail).after(retry_after)
+    }
+
+    /// The same, with `Retry-After`.
+    #[must_use]
+    pub fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same, with a further member.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.extra.insert(name.to_owned(), value);
+        self
+    }
+
+    fn conflict(slug: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::CONFLICT, slug, title, detail)
+    }
+
+    /// Of what one item of a batch did wrong: the pointers begin with its index.
+    fn in_batch(mut self, index: usize) -> Self {
+        for error in &mut self.errors {
+            error.pointer.insert_str(0, &format!("/{index}"));
+        }
+        if self.errors.is_empty() {
+            let detail = self.detail.clone();
+            self.errors.push(FieldError {
+                pointer: format!("/{index}"),
+                detail,
+            });
+        }
+        self.detail = format!("item {index}, and so none of the batch: {}", self.detail);
+        self.with("index", index.into())
+    }
+
+    fn of_rejection(rejection: Rejection) -> Self {
+        let detail = rejection.to_string();
+        match rejection {
+            Rejection::Invalid(errors) => Self::invalid(errors),
+            Rejection::ServerNotRegistered(_) => Self::not_found(
+                "server-not-registered",
+                format!("{detail}; register it with POST /servers"),
+            ),
+            Rejection::ServerNotFound(_) => Self::not_found("server-not-found", detail),
+            Rejection::InstanceReplaced(_) => Self::conflict(
+                "instance-replaced",
+                "Another instance has taken the server's place",
+                format!("{detail}; this one should stop"),
+            ),
+            Rejection::WorkflowNotFound(_) => Self::not_found("workflow-not-found", detail),
+            Rejection::WorkflowExists(_) => Self::conflict(
+                "workflow-exists",
+                "The workflow exists with another definition",
+                detail,
+            ),
+            Rejection::WorkflowEnded { status, .. } => {
+                Self::conflict("workflow-ended", "The workflow has already ended", detail)
+                    .with("workflowStatus", status.into())
+            }
+            Rejection::StepNotFound { .. } => Self::not_found("step-not-found", detail),
+            Rejection::StepConflict { slug, step, .. } => {
+                let step: Value = step.read().unwrap_or_default();
+                Self::conflict(slug, "The step's state doesn't allow the report", detail)
+                    .with("step", step)
+            }
+            // Neither the body's fault (422) nor the hub's trouble (503, which would take it out of rotation):
+            // the fleet as a whole sends too much.
+            Rejection::LimitReached { limit, .. } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "limit-reached",
+                "A limit of the hub is reached",
+                detail,
+            )
+            .after(60)
+            .with("limit", limit.into()),
+            Rejection::InBatch { index, cause } => Self::of_rejection(*cause).in_batch(index),
+        }
+    }
+
+    fn of_append(error: &AppendError) -> Self {
+        match error {
+            AppendError::Full(_) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk-full",
+                "The disk is full",
+                "the log's disk is full, so nothing was changed; writing resumes by itself when there is room",
+            )
+            .after(LATER),
+            AppendError::Unwritable(_) => Self::unavailable(
+                "log-unwritable",
+                "The log can't be written",
+                "the log can't be written, so nothing was changed; /readyz says why",
+                LATER,
+            ),
+            AppendError::Unknown(_) => Self::unavailable(
+                "log-unknown",
+                "The outcome is unknown",
+                "it isn't known whether the change is durable; the hub restarts from its log. Repeat the request \
+                 with the same Idempotency-Key",
+                LATER,
+            ),
+        }
+    }
+
+    /// Refusals that an operator chose or that load explains: no errors of the hub's own.
+    fn is_routine(&self) -> bool {
+        matches!(
+            self.slug,
+            "overloaded"
+                | "shutting-down"
+                | "pattern-disabled"
+                | "integration-disabled"
+                | "loading"
+        )
+    }
+}
+
+impl From<HubError> for Problem {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Rejected(rejection) => Self::of_rejection(rejection),
+            HubError::Append(error) => Self::of_append(&error),
+            HubError::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key was used for another request",
+                "this Idempotency-Key came with another body before; give each request a key of its own",
+            ),
+            HubError::Overloaded => Self::unavailable(
+                "overloaded",
+                "Too many commands wait",
+                "too many commands wait for the log; nothing was changed",
+                SOON,
+            ),
+            HubError::Stopping => Self::unavailable(
+                "shutting-down",
+                "The hub is shutting down",
+                "the hub is shutting down; nothing was changed",
+                LATER,
+            ),
+        }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        Self::of_rejection(rejection)
+    }
+}
+
+impl From<Vec<FieldError>> for Problem {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::invalid(errors)
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        tracing::error!("{error}");
+        Self::unavailable(
+            "log-unreadable",
+            "The log can't be read",
+            "the log can't be read just now",
+            LATER,
+        )
+    }
+}
+
+/// The body of a problem, in the order that people read it.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, slug) = (self.status, self.slug);
+        if status.is_server_error() && !self.is_routine() {
+            tracing::error!(
+                http.status = status.as_u16(),
+                problem = slug,
+                "{slug}: {}",
+                self.detail
+            );
+        } else {
+            tracing::debug!(
+                http.status = status.as_u16(),
+                problem = slug,
+                "{slug}: {}",
+                self.detail
+            );
+        }
+        let body = Json::of(&Body {
+            r#type: slug,
+            title: self.title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            extra: &self.extra,
+        });
+        let mut response = (status, body.as_str().to_owned()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
+        let mut response = match self.body {
+            Some(body) => (status, body.as_str().to_owned()).into_response(),
+            None => status.into_response(),
+        };
+        let has_body = response.headers().contains_key(CONTENT_TYPE);
+        let headers = response.headers_mut();
+        if has_body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::try_from(self.last.to_string()) {
+            headers.insert("last-event-id", id);
+        }
+        if self.replayed {
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}

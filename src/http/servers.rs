@@ -1,0 +1,288 @@
+//! Servers: register, list, leave. Their heartbeats are in [`super::heartbeats`].
+
+use axum::{Json, extract::State as Shared};
+use serde::{Deserialize, de::IntoDeserializer};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    App,
+    extract::{Change, PathId, Query},
+    problem::Problem,
+};
+use crate::{
+    domain::{
+        Command, InstanceId, Rejection, ServerId,
+        command::{Deregister, Register},
+        server::{Server, ServerQuery, ServerView, from_event::check_reason},
+    },
+    hub::Answer,
+};
+
+/// Servers on a page where the client names no `limit`.
+const DEFAULT_LIMIT: usize = 100;
+/// Servers on a page, at most.
+const MAX_LIMIT: usize = 1000;
+/// Servers looked at before other tasks get their turn.
+const SCAN: usize = 2000;
+
+/// `/servers` and what lies below, without heartbeats.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(register, list))
+        .routes(routes!(get, deregister))
+}
+
+/// Register a server
+///
+/// New or back: `201`. Connected already: `200`, its lease is renewed, and `server_updated` tells what
+/// changed. Another `instanceId` takes the place of the old one: `201`; none matches any.
+#[utoipa::path(
+    post,
+    path = "/servers",
+    tag = "servers",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the first answer again")),
+    request_body(content = Register, example = json!({
+        "id": "lms-server-001",
+        "name": "LMS",
+        "transport": "http",
+        "url": "http://127.0.0.1:8080/mcp",
+        "capabilities": {"tools": ["grade_essay"], "resources": [], "prompts": []},
+        "tags": {"team": "grading"},
+        "heartbeatIntervalMs": 10000
+    })),
+    responses(
+        (status = 201, description = "New, back, or in another's place", body = ServerView),
+        (status = 200, description = "It was connected; its lease is renewed", body = ServerView),
+    )
+)]
+async fn register(Shared(app): Shared<App>, change: Change) -> Result<Answer, Problem> {
+    let body = change.required()?;
+    let new_id = || ServerId::from_uuid(uuid::Uuid::now_v7());
+    let mut register = Register::parse(body, "", new_id)?;
+    register.last_seen_at = app.leases.last_seen_at(&register.id);
+    let command = Command::Register(Box::new(register));
+    Ok(app.hub.execute(command, change.key).await?)
+}
+
+/// A page of servers.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ServerList {
+    /// In order of their ids.
+    servers: Vec<ServerView>,
+    /// `cursor` of the next page; `null` on the last.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<ServerId>,
+}
+
+/// List servers
+///
+/// In order of their ids, connected and gone. Filters of different names are joined by AND, values of one
+/// by OR, tags by AND.
+#[utoipa::path(
+    get,
+    path = "/servers",
+    tag = "servers",
+    params(
+        ("health" = Option<String>, Query, description = "`healthy`, `degraded`, `unhealthy`; one or more, comma separated or repeated"),
+        ("status" = Option<String>, Query, description = "`connected`, `disconnected`"),
+        ("transport" = Option<String>, Query, description = "`stdio`, `sse`, `http`, `websocket`; one or more"),
+        ("tag" = Option<String>, Query, description = "`key:value`; repeated means all of them", example = "team:grading"),
+        ("limit" = Option<usize>, Query, description = "1 to 1000; 100 by default"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
+    ),
+    responses((status = 200, body = ServerList))
+)]
+async fn list(Shared(app): Shared<App>, query: Query) -> Result<Json<ServerList>, Problem> {
+    query.only(&["health", "status", "transport", "tag", "limit", "cursor"])?;
+    let (wanted, limit, mut after) = (read_filters(&query)?, read_limit(&query)?, cursor(&query)?);
+    let state = app.hub.state();
+    let mut found = Vec::new();
+    loop {
+        let page = state
+            .servers
+            .page(&wanted, after.as_ref(), limit - found.len(), SCAN);
+        found.extend(page.servers);
+        after = page.next;
+        if after.is_none() || found.len() == limit {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let servers = found.iter().map(|server| view(&app, server)).collect();
+    Ok(Json(ServerList {
+        servers,
+        next_cursor: after,
+    }))
+}
+
+/// One server
+#[utoipa::path(
+    get,
+    path = "/servers/{id}",
+    tag = "servers",
+    params(("id" = String, Path, example = "lms-server-001")),
+    responses((status = 200, body = ServerView), (status = 404, description = "`server-not-found`"))
+)]
+async fn get(
+    Shared(app): Shared<App>,
+    PathId(id): PathId<ServerId>,
+) -> Result<Json<ServerView>, Problem> {
+    let state = app.hub.state();
+    let server = state
+        .servers
+        .get(&id)
+        .ok_or(Rejection::ServerNotFound(id))?;
+    Ok(Json(view(&app, server)))
+}
+
+/// Deregister a server
+///
+/// Of a server that is gone already: `204` again. With `instanceId`, only that instance is meant: one that
+/// has been replaced doesn't take its successor down.
+#[utoipa::path(
+    delete,
+    path = "/servers/{id}",
+    tag = "servers",
+    params(
+        ("id" = String, Path, example = "lms-server-001"),
+        ("reason" = Option<String>, Query, description = "Why it goes; `deregistered` by default", example = "upgrade"),
+        ("instanceId" = Option<String>, Query, description = "Which run of it goes"),
+    ),
+    responses((status = 204, description = "It is gone"), (status = 404, description = "`server-not-found`"))
+)]
+async fn deregister(
+    Shared(app): Shared<App>,
+    PathId(server): PathId<ServerId>,
+    query: Query,
+) -> Result<Answer, Problem> {
+    query.only(&["reason", "instanceId"])?;
+    let reason = check_reason(query.last("reason").unwrap_or_default())
+        .map_err(|wrong| Problem::query(format!("reason {wrong}")))?;
+    let instance_id = query
+        .last("instanceId")
+        .map(InstanceId::parse)
+        .transpose()
+        .map_err(|wrong| Problem::query(format!("instanceId {wrong}")))?;
+    let command = Command::Deregister(Deregister {
+        last_seen_at: app.leases.last_seen_at(&server),
+        reason: reason.to_owned(),
+        server,
+        connection: None,
+        instance_id,
+        occurred_at: None,
+    });
+    Ok(app.hub.execute(command, None).await?)
+}
+
+fn view(app: &App, server: &Server) -> ServerView {
+    server.view(app.leases.view(&server.connection.id).as_ref())
+}
+
+fn read_filters(query: &Query) -> Result<ServerQuery, Problem> {
+    let statuses: Vec<&str> = query.values("status").collect();
+    if let Some(unknown) = statuses
+        .iter()
+        .find(|status| !["connected", "disconnected"].contains(status))
+    {
+        return Err(unknown_word("status", unknown, "connected or disconnected"));
+    }
+    let (here, gone) = (
+        statuses.contains(&"connected"),
+        statuses.contains(&"disconnected"),
+    );
+    let tags = query
+        .0
+        .iter()
+        .filter(|(name, value)| name == "tag" && !value.is_empty());
+    let tags = tags.map(|(_, tag)| match tag.split_once(':') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(unknown_word("tag", tag, "key:value")),
+    });
+    Ok(ServerQuery {
+        health: words(query, "health", "healthy, degraded or unhealthy")?,
+        connected: (here != gone).then_some(here),
+        transports: words(query, "transport", "stdio, sse, http or websocket")?,
+        tags: tags.collect::<Result<_, _>>()?,
+    })
+}
+
+fn read_limit(query: &Query) -> Result<usize, Problem> {
+    let Some(text) = query.last("limit") else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let limit = text
+        .parse()
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| unknown_word("limit", text, &format!("a number from 1 to {MAX_LIMIT}")))
+}
+
+fn cursor(query: &Query) -> Result<Option<ServerId>, Problem> {
+    let cursor = query.last("cursor").map(ServerId::parse).transpose();
+    cursor.map_err(|_| Problem::query("cursor is not a nextCursor of this list"))
+}
+
+/// All values of a parameter, read as words of a small vocabulary.
+fn words<'q, T: Deserialize<'q>>(
+    query: &'q Query,
+    name: &'q str,
+    expected: &str,
+) -> Result<Vec<T>, Problem> {
+    let read = |text: &'q str| {
+        let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
+            text.into_deserializer();
+        T::deserialize(word).map_err(|_| unknown_word(name, text, expected))
+    };
+    query.values(name).map(read).collect()
+}
+
+fn unknown_word(name: &str, found: &str, expected: &str) -> Problem {
+    Problem::query(format!("{name} is \"{found}\"; it must be {expected}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{Health, Transport};
+
+    #[test]
+    fn filters_are_read_or_refused() {
+        let read = |text: &str| read_filters(&Query::parse(text).unwrap());
+        let query =
+            read("health=degraded,unhealthy&status=connected&transport=sse&tag=a:b:c&tag=d:")
+                .unwrap();
+        assert_eq!(query.health, [Health::Degraded, Health::Unhealthy]);
+        assert_eq!(
+            (query.connected, query.transports),
+            (Some(true), vec![Transport::Sse])
+        );
+        let tags = [("a", "b:c"), ("d", "")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(query.tags, tags);
+        assert_eq!(
+            read("status=connected,disconnected").unwrap().connected,
+            None
+        );
+        for bad in ["health=fine", "status=gone", "transport=pigeon", "tag=team"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_have_bounds() {
+        for (text, limit) in [
+            ("", Some(100)),
+            ("limit=1", Some(1)),
+            ("limit=1000", Some(1000)),
+            ("limit=0", None),
+            ("limit=1001", None),
+            ("limit=x", None),
+        ] {
+            assert_eq!(
+                read_limit(&Query::parse(text).unwrap()).ok(),
+                limit,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `GET /events`: query and header → where the stream starts → the stream.
+//!
+//! A browser's `EventSource` gives up for good on any answer but `200`; so what may pass (too many clients, a
+//! drain, a pattern that is off) is a `200` that says `stream_closing` and ends, and only what won't pass is
+//! an error.
+
+use axum::{
+    body::Body,
+    extract::State as Shared,
+    http::{
+        HeaderMap, HeaderValue, Method, Version,
+        header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
+    },
+    response::Response,
+};
+use bytes::Bytes;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{App, extract::Query, history::blocking, problem::Problem, snapshot::Snapshot};
+use crate::{
+    domain::Position,
+    filter::{
+        Filter, Selection,
+        parse::{QueryError, SELECTION, Start, last, only},
+    },
+    frame::{
+        Format,
+        control::{Opened, write_closing, write_opened, write_snapshot},
+    },
+    streams::{
+        self, Closing, Opening, Permit, Prologue,
+        handoff::{DirectSocket, Handoff},
+    },
+    subscription::{self, Place, Verdict},
+};
+
+/// Parameters beside those that select events.
+const OTHERS: [&str; 6] = [
+    "lastEventId",
+    "last_event_id",
+    "since",
+    "replay",
+    "snapshot",
+    "format",
+];
+
+/// Patterns without which there is no stream.
+const PATTERNS: [&str; 2] = ["event_driven", "sse_integration"];
+
+/// `GET /events`.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(stream))
+}
+
+/// What a client asked for.
+struct Wanted {
+    filter: Filter,
+    format: Format,
+    /// What the query asks for as a start.
+    query: Start,
+    /// The same once a header had its say.
+    start: Start,
+    /// The id that the client stands at, where it is one.
+    own: Option<Position>,
+}
+
+impl Wanted {
+    fn parse(query: &Query, headers: &HeaderMap, now: i64) -> Result<Self, QueryError> {
+        let known: Vec<&str> = SELECTION.into_iter().chain(OTHERS).collect();
+        only(&query.0, &known)?;
+        let selection = Selection::parse(&query.0)?;
+        let format = match last(&query.0, "format") {
+            None => Format::default(),
+            Some(name) => Format::parse(name).ok_or_else(|| {
+                QueryError(format!(
+                    "format {name:?} must be named, message or cloudevents"
+                ))
+            })?,
+        };
+        let query = Start::parse(&query.0, now)?;
+        let header = headers
+            .get("last-event-id")
+            .map(|id| String::from_utf8_lossy(id.as_bytes()));
+        let start = subscription::wanted(header.as_deref(), query.clone());
+        let own = match &start {
+            Start::After(id) => Position::parse(id),
+            _ => None,
+        };
+        let filter = Filter {
+            query: selection,
+            grant: None,
+        };
+        Ok(Self {
+            filter,
+            format,
+            query,
+            start,
+            own,
+        })
+    }
+}
+
+/// Follows what happens, as Server-Sent Events.
+#[utoipa::path(
+    get,
+    path = "/events",
+    tag = "events",
+    params(
+        ("type" = Option<String>, Query, description = "Types, comma separated or repeated; a trailing `*` is a prefix", example = "workflow_*"),
+        ("serverId" = Option<String>, Query, description = "Servers, comma separated or repeated"),
+        ("workflowId" = Option<String>, Query, description = "Workflows, comma separated or repeated"),
+        ("tag" = Option<String>, Query, description = "`key:value` of the server concerned, as of the event; repeated means all"),
+        ("lastEventId" = Option<String>, Query, description = "As the header `Last-Event-ID`, which beats it; `earliest` is the oldest kept event"),
+        ("since" = Option<String>, Query, description = "Start at the first event at or after this time: epoch ms, RFC 3339 or an age (`15m`, `2h`, `7d`)"),
+        ("replay" = Option<u64>, Query, minimum = 1, maximum = 100_000, description = "Start with the last so many events that match"),
+        ("snapshot" = Option<bool>, Query, description = "First the whole state, then every change after it"),
+        ("format" = Option<String>, Query, description = "`named` (default), `message` (no `event:` line on events) or `cloudevents`"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on right after this event"),
+    ),
+    responses((status = 200, description = "A stream that begins with `stream_opened`, or is refused with `stream_closing`", content_type = "text/event-stream", body = String))
+)]
+async fn stream(
+    Shared(app): Shared<App>,
+    query: Query,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    let wanted = Wanted::parse(&query, request.headers(), app.hub.clock().wall_ms())
+        .map_err(|error| Problem::query(error.0))?;
+    if request.method() == Method::HEAD {
+        return Ok(head(Body::new(streams::body().1)));
+    }
+    let permit = match admit(&app) {
+        Ok(permit) => permit,
+        Err(closing) => return Ok(refuse(&app, closing, wanted.own, request.version())),
+    };
+    let opening = open(&app, wanted, permit).await?;
+    if request.extensions().get::<DirectSocket>().is_some() {
+        let mut response = head(Body::empty());
+        response.extensions_mut().insert(Handoff::new(opening));
+        return Ok(response);
+    }
+    Ok(head(Body::new(app.streams.open_body(opening))))
+}
+
+/// A place for a stream, if there may be one at all. The place comes first: a stream that passes while its
+/// pattern is switched off is ended with the others then.
+fn admit(app: &App) -> Result<Permit, Closing> {
+    let permit = app.streams.admit()?;
+    let patterns = &app.hub.state().patterns;
+    if PATTERNS.iter().all(|name| patterns.is_enabled(name)) {
+        Ok(permit)
+    } else {
+        Err(Closing::Disabled)
+    }
+}
+
+/// Finds the place where the stream starts, and writes what it starts with.
+async fn open(app: &App, wanted: Wanted, permit: Permit) -> Result<Opening, Problem> {
+    let log = app.hub.reader().clone();
+    let Wanted {
+        filter,
+        format,
+        query,
+        start,
+        own: _,
+    } = wanted;
+    let (mut place, filter) = match start {
+        // These look for their place on the disk.
+        Start::Since(_) | Start::Last(_) => {
+            blocking(move || {
+                subscription::locate(&*log, &filter, &start).map(|place| (place, filter))
+            })
+            .await??
+        }
+        _ => (subscription::locate(&*log, &filter, &start)?, filter),
+    };
+    // A client that comes back to a place that is kept needs no snapshot again.
+    let needs_state = matches!(place.verdict, Verdict::Live | Verdict::Gap(_));
+    let prologue = (query == Start::Snapshot && needs_state).then(|| {
+        let snapshot = Snapshot::take(app, filter.clone());
+        let id = snapshot.id();
+        place.after = id.sequence;
+        prologue(snapshot, id)
+    });
+    let opened = opened(app, &place, prologue.is_some());
+    let Place { after, verdict, .. } = place;
+    Ok(Opening {
+        filter,
+        format,
+        after,
+        opened,
+        prologue,
+        verdict,
+        owner: None,
+        permit,
+    })
+}
+
+/// The parts of a snapshot as frames, the id on the last.
+fn prologue(snapshot: Snapshot, id: Position) -> Prologue {
+    let mut parts = snapshot.parts().peekable();
+    Box::new(std::iter::from_fn(move || {
+        let part = parts.next()?;
+        let mut frame = Vec::with_capacity(part.len() + 64);
+        let id = parts.peek().is_none().then_some(id);
+        write_snapshot(&mut frame, id, std::str::from_utf8(&part).unwrap_or("{}"));
+        Some(Bytes::from(frame))
+    }))
+}
+
+/// The frame `stream_opened`.
+fn opened(app: &App, place: &Place, snapshot_follows: bool) -> Vec<u8> {
+    let epochs = app.hub.reader().epochs();
+    let settings = app.streams.settings();
+    let opened = Opened {
+        verdict: place.verdict.as_str(),
+        reason: place.verdict.reason(),
+        requested_id: place.requested.as_deref(),
+        oldest_id: epochs.name(place.info.floor.min(place.info.head)),
+        head_id: epochs.name(place.info.head),
+        keep_alive_ms: u64::try_from(settings.keepalive.as_millis()).unwrap_or(u64::MAX),
+    };
+    let id = (!snapshot_follows).then(|| epochs.name(place.after));
+    let mut frame = Vec::with_capacity(256);
+    write_opened(&mut frame, id, settings.retry, &opened);
+    frame
+}
+
+/// A polite refusal: the client comes back by itself.
+fn refuse(app: &App, closing: Closing, own: Option<Position>, version: Version) -> Response {
+    app.streams.refused(closing);
+    let mut frame = Vec::with_capacity(128);
+    let retry = closing.retry(app.streams.settings().retry, streams::random());
+    write_closing(&mut frame, own, retry, closing.as_str());
+    let mut response = head(Body::from(frame));
+    if version <= Version::HTTP_11 {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The head of every stream.
+fn head(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,193 @@
+//! Steps: the work that waits for a server, and what servers say of it.
+
+use std::time::Duration;
+
+use axum::{extract::State as Shared, response::Response};
+use serde::Serialize;
+use tokio::time::Instant;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    App,
+    extract::{Change, PathId, Query},
+    problem::Problem,
+    status::answer,
+    workflows::{choice, limit, parsed},
+};
+use crate::{
+    domain::{
+        Command, StepId, WorkflowId,
+        command::ReportStep,
+        workflow::{StepCursor, StepQuery, StepStatus, StepView, StepsPage},
+    },
+    hub::Answer,
+};
+
+/// How long a long poll may wait.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// `/steps`, and reports on them.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(report))
+}
+
+/// A page of steps.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct StepsBody {
+    /// The steps, in order of their workflows' ids and their declaration.
+    steps: Vec<StepView>,
+    /// `cursor` of the next page, where there may be more; `null` where there is none.
+    next_cursor: Option<String>,
+}
+
+/// Steps, or the work that waits for a server
+///
+/// `serverId=lms&status=ready` are the steps that `lms` may claim: those declared for it and those that declare no
+/// server. With `wait` the answer is held until there is one.
+#[utoipa::path(
+    get,
+    path = "/steps",
+    tag = "workflows",
+    params(
+        ("serverId" = Option<String>, Query, description = "Steps that this server may claim, holds or did", example = "lms-server-001"),
+        ("status" = Option<String>, Query, description = "`pending`, `ready`, `running`, `completed` or `failed`", example = "ready"),
+        ("workflowId" = Option<String>, Query, description = "Steps of this workflow"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "Steps per page"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+        ("wait" = Option<String>, Query, description = "Hold the answer until there is a step: `30s`, `500ms`, `60s` at most", example = "30s"),
+    ),
+    responses((status = 200, body = StepsBody))
+)]
+async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+    query.only(&[
+        "serverId",
+        "status",
+        "workflowId",
+        "limit",
+        "cursor",
+        "wait",
+    ])?;
+    let words = "pending, ready, running, completed or failed";
+    let wait = query.last("wait").map_or(Ok(Duration::ZERO), parse_wait)?;
+    let query = StepQuery {
+        server: parsed(&query, "serverId")?,
+        status: choice(&query, "status", StepStatus::parse, words)?,
+        workflow: parsed(&query, "workflowId")?,
+        after: parsed::<StepCursor>(&query, "cursor")?,
+        limit: limit(&query)?,
+    };
+    let page = wait_for_steps(&app, &query, wait).await;
+    Ok(answer(&StepsBody {
+        steps: page.steps,
+        next_cursor: page.next.map(|next| next.to_string()),
+    }))
+}
+
+/// Reports on a step
+///
+/// `running` claims it, `completed` and `failed` end the attempt. From attempt 2 on a report names its `attempt`. The
+/// same report again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/workflows/{id}/steps/{step}",
+    tag = "workflows",
+    params(
+        ("id" = String, Path, description = "The workflow", example = "assessment-42"),
+        ("step" = String, Path, description = "The step", example = "fetch-roster"),
+    ),
+    request_body(
+        content = serde_json::Value,
+        description = "`{status: running|completed|failed, serverId?, instanceId?, result?, error?, attempt?}`",
+        example = json!({"status": "completed", "serverId": "oneroster-server", "attempt": 1, "result": {"students": 31}})
+    ),
+    responses((status = 200, body = StepView))
+)]
+async fn report(
+    Shared(app): Shared<App>,
+    PathId(workflow): PathId<WorkflowId>,
+    PathId(step): PathId<StepId>,
+    change: Change,
+) -> Result<Answer, Problem> {
+    let report = ReportStep::parse(change.required()?, "", workflow, step)?;
+    Ok(app
+        .hub
+        .execute(Command::ReportStep(Box::new(report)), change.key)
+        .await?)
+}
+
+/// The first page that holds a step, or the last one before the time is up or the hub shuts down. Looks again
+/// only when a commit has changed the state.
+async fn wait_for_steps(app: &App, query: &StepQuery, wait: Duration) -> StepsPage {
+    let deadline = Instant::now() + wait;
+    let mut changed = app.hub.changed();
+    loop {
+        changed.mark_unchanged();
+        let page = app.hub.state().workflows.steps_page(
+            query,
+            app.hub.clock().wall_ms(),
+            app.hub.policy(),
+        );
+        if !page.steps.is_empty() || page.next.is_some() || wait.is_zero() || app.hub.is_stopping()
+        {
+            return page;
+        }
+        // An error means that the hub is gone, which is an end as well.
+        if !matches!(
+            tokio::time::timeout_at(deadline, changed.changed()).await,
+            Ok(Ok(()))
+        ) {
+            return page;
+        }
+    }
+}
+
+/// `30s`, `500ms`, or plain milliseconds.
+fn parse_wait(text: &str) -> Result<Duration, Problem> {
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let unit = match unit {
+        "ms" | "" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    let wait = number
+        .parse::<u64>()
+        .ok()
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    wait.map(Duration::from_millis)
+        .filter(|wait| *wait <= MAX_WAIT)
+        .ok_or_else(|| Problem::query("wait must be a time such as 30s or 500ms, 60s at most"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_has_a_unit_and_a_bound() {
+        let table = [
+            ("30s", Some(30_000)),
+            ("500ms", Some(500)),
+            ("250", Some(250)),
+            ("1m", Some(60_000)),
+            ("0s", Some(0)),
+            ("60s", Some(60_000)),
+            ("61s", None),
+            ("2m", None),
+            ("s", None),
+            ("-1s", None),
+            ("1h", None),
+            ("1.5s", None),
+            ("99999999999999999999ms", None),
+            ("99999999999999999s", None),
+        ];
+        for (text, wait) in table {
+            let parsed = parse_wait(text).ok().map(|wait| wait.as_millis());
+            assert_eq!(parsed, wait, "{text}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Workflows: start, watch, end by hand. Their steps are next door.
+
+use axum::{extract::State as Shared, response::Response};
+use serde::Serialize;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::{
+    App,
+    extract::{Change, PathId, Query},
+    problem::Problem,
+    status::answer,
+};
+use crate::{
+    domain::{
+        Command, Rejection, WorkflowId,
+        command::{EndWorkflow, StartWorkflow},
+        workflow::{EndKind, WorkflowQuery, WorkflowStatus, WorkflowView},
+    },
+    hub::Answer,
+};
+
+/// Workflows or steps of a page where the client names no `limit`.
+pub(super) const DEFAULT_LIMIT: usize = 100;
+/// Workflows or steps of a page, at most.
+pub(super) const MAX_LIMIT: usize = 1000;
+
+/// `/workflows` and what is below, without the steps.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(start, list))
+        .routes(routes!(one))
+        .routes(routes!(complete))
+        .routes(routes!(fail))
+        .routes(routes!(cancel))
+}
+
+/// A page of workflows.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct WorkflowsBody {
+    /// The workflows, in order of their ids, without their definitions.
+    workflows: Vec<WorkflowView>,
+    /// `cursor` of the next page; `null` where there is none.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<WorkflowId>,
+}
+
+/// Starts a workflow
+///
+/// Steps may depend on each other; without any, they come into being as they are reported. The same id and body
+/// again change nothing (`200`).
+#[utoipa::path(
+    post,
+    path = "/workflows",
+    tag = "workflows",
+    request_body(
+        content = serde_json::Value,
+        description = "`{id?, name, description?, steps, timeoutMs?}` and anything else, which is kept",
+        example = json!({
+            "name": "student-assessment",
+            "steps": [
+                {"id": "fetch-roster", "server": "oneroster-server", "tool": "get-class-students", "timeout": 10000, "retries": 2},
+                {"id": "assess", "dependsOn": ["fetch-roster"]},
+            ],
+        })
+    ),
+    responses((status = 201, body = WorkflowView), (status = 200, body = WorkflowView))
+)]
+async fn start(Shared(app): Shared<App>, change: Change) -> Result<Answer, Problem> {
+    let fresh = || WorkflowId::from_uuid(Uuid::now_v7());
+    let start = StartWorkflow::parse(change.required()?, "", fresh)?;
+    Ok(app
+        .hub
+        .execute(Command::StartWorkflow(Box::new(start)), change.key)
+        .await?)
+}
+
+/// All workflows
+#[utoipa::path(
+    get,
+    path = "/workflows",
+    tag = "workflows",
+    params(
+        ("status" = Option<String>, Query, description = "`running`, `completed` or `failed`", example = "running"),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "Workflows per page; a page of large ones may hold fewer"),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
+    ),
+    responses((status = 200, body = WorkflowsBody))
+)]
+async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+    query.only(&["status", "limit", "cursor"])?;
+    let query = WorkflowQuery {
+        status: choice(
+            &query,
+            "status",
+            WorkflowStatus::parse,
+            "running, completed or failed",
+        )?,
+        after: parsed(&query, "cursor")?,
+        limit: limit(&query)?,
+    };
+    let state = app.hub.state();
+    let page = state
+        .workflows
+        .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
+    Ok(answer(&WorkflowsBody {
+        workflows: page.workflows,
+        next_cursor: page.next,
+    }))
+}
+
+/// One workflow
+#[utoipa::path(
+    get,
+    path = "/workflows/{id}",
+    tag = "workflows",
+    params(("id" = String, Path, description = "The workflow", example = "assessment-42")),
+    responses((status = 200, body = WorkflowView))
+)]
+async fn one(
+    Shared(app): Shared<App>,
+    PathId(id): PathId<WorkflowId>,
+) -> Result<Response, Problem> {
+    let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
+    match state.workflows.get_at(&id, now, app.hub.policy()) {
+        Some(workflow) => Ok(answer(&workflow.view())),
+        None => Err(Rejection::WorkflowNotFound(id).into()),
+    }
+}
+
+/// Completes a workflow by hand
+///
+/// What is left unfinished never runs. The same again changes nothing; another end is a `409`.
+#[utoipa::path(
+    post,
+    path = "/workflows/{id}/complete",
+    tag = "workflows",
+    params(("id" = String, Path, description = "The workflow", example = "assessment-42")),
+    request_body(content = Option<serde_json::Value>, description = "`{results?}`", example = json!({"results": {"graded": 31}})),
+    responses((status = 200, body = WorkflowView))
+)]
+async fn complete(
+    Shared(app): Shared<App>,
+    PathId(id): PathId<WorkflowId>,
+    change: Change,
+) -> Result<Answer, Problem> {
+    end(&app, EndKind::Complete, id, change).await
+}
+
+/// Fails a workflow by hand
+#[utoipa::path(
+    post,
+    path = "/workflows/{id}/fail",
+    tag = "workflows",
+    params(("id" = String, Path, description = "The workflow", example = "assessment-42")),
+    request_body(
+        content = serde_json::Value,
+        description = "`{error, failedStep?}`",
+        example = json!({"error": "the roster is empty", "failedStep": "fetch-roster"})
+    ),
+    responses((status = 200, body = WorkflowView))
+)]
+async fn fail(
+    Shared(app): Shared<App>,
+    PathId(id): PathId<WorkflowId>,
+    change: Change,
+) -> Result<Answer, Problem> {
+    change.required()?;
+    end(&app, EndKind::Fail, id, change).await
+}
+
+/// Cancels a workflow
+///
+/// It fails with the reason `cancelled`.
+#[utoipa::path(
+    post,
+    path = "/workflows/{id}/cancel",
+    tag = "workflows",
+    params(("id" = String, Path, description = "The workflow", example = "assessment-42")),
+    request_body(content = Option<serde_json::Value>, description = "`{reason?}`", example = json!({"reason": "the term is over"})),
+    responses((status = 200, body = WorkflowView))
+)]
+async fn cancel(
+    Shared(app): Shared<App>,
+    PathId(id): PathId<WorkflowId>,
+    change: Change,
+) -> Result<Answer, Problem> {
+    end(&app, EndKind::Cancel, id, change).await
+}
+
+async fn end(app: &App, kind: EndKind, id: WorkflowId, change: Change) -> Result<Answer, Problem> {
+    let end = EndWorkflow::parse(kind, change.body.as_ref(), "", id)?;
+    Ok(app
+        .hub
+        .execute(Command::EndWorkflow(Box::new(end)), change.key)
+        .await?)
+}
+
+/// How many things a page may hold.
+pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
+    let Some(text) = query.last("limit") else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    let limit = text
+        .parse()
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit));
+    limit.ok_or_else(|| {
+        Problem::query(format!(
+            "limit must be a whole number from 1 to {MAX_LIMIT}"
+        ))
+    })
+}
+
+/// An optional parameter that follows a rule of its own.
+pub(super) fn parsed<T>(query: &Query, name: &str) -> Result<Option<T>, Problem>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|error| Problem::query(format!("{name} {error}")))
+    };
+    query.last(name).map(parse).transpose()
+}
+
+/// An optional parameter that is one of a few words.
+pub(super) fn choice<T>(
+    query: &Query,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+    words: &str,
+) -> Result<Option<T>, Problem> {
+    let parse =
+        |text: &str| parse(text).ok_or_else(|| Problem::query(format!("{name} must be {words}")));
+    query.last(name).map(parse).transpose()
+}

@@ -1,0 +1,398 @@
+//! The only writer. Takes all waiting commands, decides each against the state as the ones before leave it,
+//! appends the lot in one commit, then publishes and answers. Never waits for a subscriber: they pull.
+//!
+//! What the rest of the server holds is a [`Hub`], a cheap handle; the work is done by one thread, which
+//! owns the log's writer. Alone, a command waits for nobody; under load, batches form by themselves while
+//! the disk syncs. If the client goes away meanwhile, its command is carried out all the same.
+
+mod draft;
+mod recovery;
+mod writer;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    clock::Clock,
+    domain::{Command, Event, Json, Policy, Position, Rejection, ServerId, State},
+    event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention},
+    metrics::Metrics,
+    tail::Tail,
+};
+
+pub use crate::event_log::SavedLease;
+pub use recovery::RecoveryError;
+
+/// A handle on the writer. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Shared>);
+
+struct Shared {
+    requests: mpsc::Sender<Request>,
+    state: ArcSwap<State>,
+    reader: Arc<dyn LogReader>,
+    clock: Clock,
+    policy: Policy,
+    metrics: Metrics,
+    changed: watch::Sender<u64>,
+    stopping: AtomicBool,
+    trouble: ArcSwapOption<Trouble>,
+    clock_jump: ArcSwapOption<ClockJump>,
+}
+
+/// What the hub needs to run.
+pub struct Settings {
+    /// The rules' settings.
+    pub policy: Policy,
+    /// What the log keeps.
+    pub retention: Retention,
+    /// Its clocks.
+    pub clock: Clock,
+    /// What it counts into.
+    pub metrics: Metrics,
+}
+
+/// A request that may be repeated: the same key and body give the first answer again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Caller, path and key.
+    pub key: KeyHash,
+    /// The body.
+    pub request: KeyHash,
+}
+
+/// What a carried-out request is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status: 200, 201, 202 or 204.
+    pub status: u16,
+    /// The body.
+    pub body: Option<Json>,
+    /// The last event of the request's own commit, or the head where it appended none: `Last-Event-ID`.
+    pub last: Position,
+    /// It was given before: `Idempotency-Replayed`.
+    pub replayed: bool,
+}
+
+/// Why a request wasn't carried out. Nothing changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HubError {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The log can't take it.
+    #[error(transparent)]
+    Append(#[from] Arc<AppendError>),
+    /// The idempotency key came with another body before.
+    #[error("the Idempotency-Key was used with another request body")]
+    KeyReused,
+    /// Too many commands wait.
+    #[error("too many commands wait for the log")]
+    Overloaded,
+    /// The hub drains or has stopped.
+    #[error("the hub is shutting down")]
+    Stopping,
+}
+
+/// Why the log can't be written at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// `disk_full`, `unwritable`, or `unknown` (a failed sync: the process must end).
+    pub reason: &'static str,
+    /// In words.
+    pub detail: String,
+}
+
+/// The wall clock jumped forward, so that events seem older than they are: pruning by age waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockJump {
+    /// When it was noticed, epoch ms of the new time.
+    pub noticed_at: i64,
+    /// By how much the clock jumped, ms.
+    pub jumped_ms: i64,
+    /// When pruning by age goes on, epoch ms of the new time.
+    pub suspended_until: i64,
+}
+
+/// Hears of each commit, on the writer's thread, once it is durable and before anyone is answered. Quick, and
+/// never asks the hub anything.
+pub trait Observer: Send + Sync {
+    /// These events happened; `state` is what they led to.
+    fn committed(&self, state: &State, events: &[Event]);
+
+    /// A connected server registered again: its lease is renewed.
+    fn renewed(&self, _server: &ServerId) {}
+}
+
+/// What is asked of the writer's thread.
+enum Request {
+    Change(Change),
+    SaveLeases(Vec<SavedLease>),
+    Snapshot(writer::Snapshot),
+    Tick,
+    Stop,
+}
+
+/// Commands that are carried out together, and whoever waits for the answer.
+struct Change {
+    work: Work,
+    key: Option<IdempotencyKey>,
+    answer: oneshot::Sender<Result<Answer, HubError>>,
+}
+
+/// One command with its own answer, or several that succeed together and are answered by ids.
+enum Work {
+    One(Box<Command>),
+    All(Vec<Command>),
+}
+
+/// The writer's thread, to be joined.
+pub struct HubThread {
+    handle: JoinHandle<()>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Hub {
+    /// Recovers the state from the log, switches the patterns that flags say, lets follow what was due, and
+    /// starts the writer. Observers hear of nothing that happened before; they begin from [`Hub::state`].
+    ///
+    /// # Errors
+    /// [`RecoveryError`] where the log can't be read.
+    pub fn open(
+        log: OpenLog,
+        settings: Settings,
+        tail: Arc<Tail>,
+    ) -> Result<(Self, Idle), RecoveryError> {
+        let OpenLog { writer, reader } = log;
+        let state = recovery::recover(&*reader, &settings.policy)?;
+        let (requests, receiver) = mpsc::channel(QUEUE_LENGTH);
+        let shared = Arc::new(Shared {
+            requests,
+            changed: watch::Sender::new(state.sequence),
+            state: ArcSwap::from_pointee(state),
+            reader,
+            clock: settings.clock,
+            policy: settings.policy,
+            metrics: settings.metrics,
+            stopping: AtomicBool::new(false),
+            trouble: ArcSwapOption::empty(),
+            clock_jump: ArcSwapOption::empty(),
+        });
+        let hub = Self(shared);
+        Ok((
+            hub.clone(),
+            Idle {
+                hub,
+                writer,
+                receiver,
+                retention: settings.retention,
+                tail,
+            },
+        ))
+    }
+
+    /// Carries out one command.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn execute(
+        &self,
+        command: Command,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
+        self.submit(Work::One(Box::new(command)), key).await
+    }
+
+    /// Carries out several, all or nothing, and answers `202 {"ids": […]}`: for each its last event, or `null`.
+    ///
+    /// # Errors
+    /// [`HubError`]; a rejection names the item.
+    pub async fn execute_all(
+        &self,
+        commands: Vec<Command>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
+        self.submit(Work::All(commands), key).await
+    }
+
+    async fn submit(&self, work: Work, key: Option<IdempotencyKey>) -> Result<Answer, HubError> {
+        if self.is_stopping() {
+            return Err(HubError::Stopping);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Change(Change { work, key, answer }))
+            .await?;
+        answered.await.unwrap_or(Err(HubError::Stopping))
+    }
+
+    /// Keeps when servers were last seen.
+    ///
+    /// Also while commands are refused: the last batch comes when everything else has ended.
+    ///
+    /// # Errors
+    /// [`HubError::Overloaded`] or [`HubError::Stopping`]: the next batch will do.
+    pub async fn save_leases(&self, leases: Vec<SavedLease>) -> Result<(), HubError> {
+        self.send(Request::SaveLeases(leases)).await
+    }
+
+    async fn send(&self, request: Request) -> Result<(), HubError> {
+        let request = match self.0.requests.try_send(request) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(HubError::Stopping),
+            Err(mpsc::error::TrySendError::Full(request)) => request,
+        };
+        self.0
+            .requests
+            .send_timeout(request, PATIENCE)
+            .await
+            .map_err(|error| match error {
+                mpsc::error::SendTimeoutError::Timeout(_) => HubError::Overloaded,
+                mpsc::error::SendTimeoutError::Closed(_) => HubError::Stopping,
+            })
+    }
+
+    /// The state as of the last commit: one consistent cut.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.0.state.load_full()
+    }
+
+    /// Tells the sequence of each new state, for those who wait for a change.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// The name of a place in the log.
+    #[must_use]
+    pub fn name(&self, sequence: u64) -> Position {
+        self.0.reader.epochs().name(sequence)
+    }
+
+    /// The log's readers.
+    #[must_use]
+    pub fn reader(&self) -> &Arc<dyn LogReader> {
+        &self.0.reader
+    }
+
+    /// The clocks that the hub goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The rules' settings.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
+    /// Why the log can't be written at present; `None` where it can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<Trouble>> {
+        self.0.trouble.load_full()
+    }
+
+    /// The jump of the wall clock that keeps events from being pruned by age, while it does.
+    #[must_use]
+    pub fn clock_jump(&self) -> Option<ClockJump> {
+        self.0.clock_jump.load_full().map(|jump| *jump)
+    }
+
+    /// Refuses every further command with [`HubError::Stopping`]; those that wait are still carried out.
+    /// Wakes whoever waits for a change, for no client's command will bring one.
+    pub fn refuse(&self) {
+        self.0.stopping.store(true, Ordering::Release);
+        self.0.changed.send_modify(|_| {});
+    }
+
+    /// Whether commands are refused for good.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire)
+    }
+
+    /// Refuses further commands and ends the writer after those that wait.
+    pub async fn stop(&self) {
+        self.refuse();
+        // Closed means that the writer has ended already.
+        let _ = self.0.requests.send(Request::Stop).await;
+    }
+}
+
+/// A writer that hasn't started: the time for observers to be made from the recovered state.
+pub struct Idle {
+    hub: Hub,
+    writer: Box<dyn crate::event_log::LogWriter>,
+    receiver: mpsc::Receiver<Request>,
+    retention: Retention,
+    tail: Arc<Tail>,
+}
+
+impl Idle {
+    /// Starts the thread. `startup` are commands that flags ask for: decided first, before anyone else's.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(
+        self,
+        startup: Vec<Command>,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> std::io::Result<HubThread> {
+        let (ending, ended) = watch::channel(false);
+        let writer = writer::Writer::new(self, observers);
+        let handle = std::thread::Builder::new()
+            .name("hub-writer".to_owned())
+            .spawn(move || {
+                writer.run(startup);
+                ending.send_replace(true);
+            })?;
+        Ok(HubThread { handle, ended })
+    }
+}
+
+impl HubThread {
+    /// Waits until the writer has ended: because it was stopped, or because it can't know whether a commit
+    /// is durable, which only a new start can settle.
+    pub async fn ended(&mut self) {
+        // An error means that the sender is gone, and so is the thread.
+        let _ = self.ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Waits for the thread. Whether it ended in order.
+    #[must_use]
+    pub fn join(self) -> bool {
+        self.handle.join().is_ok()
+    }
+}
+
+/// Keeps the writer's house in order, once a second: retention, snapshots, what time alone makes due.
+pub async fn tick(hub: Hub, stop: tokio_util::sync::CancellationToken) {
+    let mut every = tokio::time::interval(TICK);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        // A full queue means that the writer is awake anyway; the next second will do.
+        let _ = hub.0.requests.try_send(Request::Tick);
+    }
+}
+
+/// Requests waiting for the writer. Full for longer than [`PATIENCE`]: `503` with `Retry-After`.
+const QUEUE_LENGTH: usize = 4096;
+/// How long a request waits for a place in the queue.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How often the writer looks after its house.
+const TICK: Duration = Duration::from_secs(1);

@@ -1,0 +1,322 @@
+//! A batch in the making: commands decided one after another on a copy of the state, nothing durable yet.
+//! Dropped as a whole if the commit fails.
+
+use std::collections::HashMap;
+
+use super::{Answer, HubError, IdempotencyKey, Work};
+use crate::{
+    domain::{
+        Command, Event, Json, NewEvent, Policy, Position, Record, Rejection, Reply, ServerId,
+        State, server::LeaseView,
+    },
+    event_log::{Epochs, KeyHash, Remembered},
+};
+
+/// Events and answers of one batch.
+pub(super) struct Draft<'a> {
+    /// The state as the batch leaves it.
+    pub(super) state: State,
+    /// What happens, in order.
+    pub(super) events: Vec<Event>,
+    /// The answers to keep for repeats.
+    pub(super) answers: Vec<Remembered>,
+    /// Connected servers that registered again.
+    pub(super) renewed: Vec<ServerId>,
+    in_batch: HashMap<KeyHash, (KeyHash, Answer)>,
+    policy: &'a Policy,
+    epochs: &'a Epochs,
+    now: i64,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins on a copy of the state, which is a few pointers.
+    pub(super) fn new(state: State, policy: &'a Policy, epochs: &'a Epochs, now: i64) -> Self {
+        Self {
+            state,
+            events: Vec::new(),
+            answers: Vec::new(),
+            renewed: Vec::new(),
+            in_batch: HashMap::new(),
+            policy,
+            epochs,
+            now,
+        }
+    }
+
+    /// The first answer to a request of this batch, where it is repeated in it.
+    pub(super) fn recall(&self, key: &IdempotencyKey) -> Option<Result<Answer, HubError>> {
+        let (request, answer) = self.in_batch.get(&key.key)?;
+        Some(replayed(*request == key.request, answer.clone()))
+    }
+
+    /// The name of a place in the log.
+    pub(super) fn name(&self, sequence: u64) -> Position {
+        self.epochs.name(sequence)
+    }
+
+    /// Decides and evolves, then lets follow what is due. Refused work leaves no trace.
+    pub(super) fn carry_out(
+        &mut self,
+        work: &Work,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
+        let (before, first) = (self.state.clone(), self.events.len());
+        let answer = match work {
+            Work::One(command) => self.one(command),
+            Work::All(commands) => self.all(commands),
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(rejection) => {
+                self.state = before;
+                self.events.truncate(first);
+                return Err(rejection.into());
+            }
+        };
+        if self.events.len() > first {
+            if let Some(key) = key {
+                self.remember(*key, &answer);
+            }
+            self.let_follow();
+        }
+        Ok(answer)
+    }
+
+    /// Carries out what follows from earlier events elsewhere, until nothing is due.
+    pub(super) fn let_follow(&mut self) {
+        while let Some(reaction) = self.state.due_reaction(self.now, self.policy) {
+            let decided =
+                self.state
+                    .decide(&Command::React(reaction.clone()), self.policy, self.now);
+            let happened = match decided {
+                Ok(decision) if !decision.events.is_empty() => decision.events,
+                // It is due and nothing comes of it: a mistake in the rules, which must not hold up the hub.
+                _ => {
+                    tracing::error!(?reaction, "a reaction is due that changes nothing");
+                    return;
+                }
+            };
+            self.happen(happened);
+        }
+    }
+
+    fn one(&mut self, command: &Command) -> Result<Answer, Rejection> {
+        let (reply, last) = self.decide(command)?;
+        let (status, body) = match &reply {
+            Reply::Appended => (202, Some(ids(&[last]))),
+            _ => self.render(&reply),
+        };
+        Ok(self.answer(status, body, last))
+    }
+
+    fn all(&mut self, commands: &[Command]) -> Result<Answer, Rejection> {
+        let mut places = Vec::with_capacity(commands.len());
+        for (index, command) in commands.iter().enumerate() {
+            let decided = self.decide(command);
+            let (_, last) = decided.map_err(|cause| Rejection::InBatch {
+                index,
+                cause: Box::new(cause),
+            })?;
+            places.push(last);
+        }
+        let last = places.iter().rev().find_map(|place| *place);
+        Ok(self.answer(202, Some(ids(&places)), last))
+    }
+
+    fn decide(&mut self, command: &Command) -> Result<(Reply, Option<Position>), Rejection> {
+        let decision = self.state.decide(command, self.policy, self.now)?;
+        if let Reply::Server { id, created: false } = &decision.reply {
+            self.renewed.push(id.clone());
+        }
+        Ok((decision.reply, self.happen(decision.events)))
+    }
+
+    fn happen(&mut self, events: Vec<NewEvent>) -> Option<Position> {
+        let mut last = None;
+        for what in events {
+            let position = Position {
+                epoch: self.epochs.current(),
+                sequence: self.state.sequence + 1,
+            };
+            let event = Event {
+                position,
+                timestamp: self.now,
+                what,
+            };
+            self.state.evolve(&event, self.policy);
+            self.events.push(event);
+            last = Some(position);
+        }
+        last
+    }
+
+    fn answer(&self, status: u16, body: Option<Json>, last: Option<Position>) -> Answer {
+        let last = last.unwrap_or_else(|| self.epochs.name(self.state.sequence));
+        Answer {
+            status,
+            body,
+            last,
+            replayed: false,
+        }
+    }
+
+    /// What the reply looks like in the state as the command left it.
+    fn render(&self, reply: &Reply) -> (u16, Option<Json>) {
+        let created = |created: bool| if created { 201 } else { 200 };
+        match reply {
+            Reply::Server {
+                id,
+                created: is_new,
+            } => {
+                let body = self.state.servers.get(id).map(|server| {
+                    let lease = LeaseView {
+                        last_seen_at: self.now,
+                        due_at: self
+                            .now
+                            .saturating_add_unsigned(server.heartbeat_interval_ms),
+                        missed_heartbeats: 0,
+                        metrics: None,
+                        grounds: None,
+                    };
+                    Json::of(&server.view(Some(&lease)))
+                });
+                (created(*is_new), body)
+            }
+            Reply::Workflow {
+                id,
+                created: is_new,
+            } => (
+                created(*is_new),
+                self.state
+                    .workflows
+                    .get(id)
+                    .map(|workflow| Json::of(&workflow.view())),
+            ),
+            Reply::Step { workflow, step } => {
+                let body = self
+                    .state
+                    .workflows
+                    .get(workflow)
+                    .and_then(|workflow| workflow.step_view(step));
+                (200, body.map(|view| Json::of(&view)))
+            }
+            Reply::Pattern { name } => (
+                200,
+                self.state
+                    .patterns
+                    .get(name)
+                    .map(|pattern| Json::of(&**pattern)),
+            ),
+            Reply::Appended => (202, None),
+            Reply::Done => (204, None),
+        }
+    }
+
+    fn remember(&mut self, key: IdempotencyKey, answer: &Answer) {
+        self.in_batch.insert(key.key, (key.request, answer.clone()));
+        self.answers.push(Remembered {
+            key: key.key,
+            request: key.request,
+            timestamp: self.now,
+            sequence: answer.last.sequence,
+            status: answer.status,
+            body: answer.body.clone(),
+        });
+    }
+}
+
+/// The first answer again, or the refusal of another body under the same key.
+pub(super) fn replayed(same_request: bool, first: Answer) -> Result<Answer, HubError> {
+    if same_request {
+        Ok(Answer {
+            replayed: true,
+            ..first
+        })
+    } else {
+        Err(HubError::KeyReused)
+    }
+}
+
+fn ids(places: &[Option<Position>]) -> Json {
+    #[derive(serde::Serialize)]
+    struct Ids<'a> {
+        ids: &'a [Option<Position>],
+    }
+    Json::of(&Ids { ids: places })
+}
+
+/// An event's texts, from which its [`Record`] borrows.
+pub(super) struct Texts {
+    tags: String,
+    data: Json,
+    private: String,
+}
+
+impl Texts {
+    /// Encodes an event for the log: once, before the commit.
+    pub(super) fn of(event: &NewEvent) -> Self {
+        let data = event.data.to_json();
+        Self {
+            tags: if event.tags.is_empty() {
+                String::new()
+            } else {
+                event.tag_lines()
+            },
+            data: match event.occurred_at {
+                Some(time) => with_occurred_at(&data, time),
+                None => data,
+            },
+            private: if event.private.is_empty() {
+                String::new()
+            } else {
+                Json::of(&event.private).as_str().to_owned()
+            },
+        }
+    }
+
+    /// The event as the log and the tail take it.
+    pub(super) fn record<'t>(&'t self, event: &'t Event) -> Record<'t> {
+        Record {
+            sequence: event.position.sequence,
+            timestamp: event.timestamp,
+            kind: event.what.data.kind_str(),
+            server: event.what.server.as_ref().map(ServerId::as_str),
+            workflow: event
+                .what
+                .data
+                .workflow()
+                .map(crate::domain::WorkflowId::as_str),
+            tags: &self.tags,
+            data: self.data.as_str(),
+            private: &self.private,
+        }
+    }
+}
+
+/// Adds the producer's own time to an object's members; anything but an object stays as it is.
+fn with_occurred_at(data: &Json, time: i64) -> Json {
+    match data.as_str().strip_suffix('}') {
+        Some("{") => Json::trusted(&format!("{{\"occurredAt\":{time}}}")),
+        Some(members) if !data.as_str().contains("\"occurredAt\":") => {
+            Json::trusted(&format!("{members},\"occurredAt\":{time}}}"))
+        }
+        _ => data.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_producers_time_joins_the_data() {
+        for (data, joined) in [
+            ("{}", r#"{"occurredAt":5}"#),
+            (r#"{"a":1}"#, r#"{"a":1,"occurredAt":5}"#),
+            (r#"{"occurredAt":4}"#, r#"{"occurredAt":4}"#),
+            ("[1]", "[1]"),
+        ] {
+            assert_eq!(with_occurred_at(&Json::trusted(data), 5).as_str(), joined);
+        }
+    }
+}

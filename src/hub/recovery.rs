@@ -1,0 +1,85 @@
+//! From the log to the state: the newest snapshot, and every event since.
+
+use std::ops::ControlFlow;
+
+use tracing::{error, info};
+
+use crate::{
+    domain::{Event, Policy, State},
+    event_log::{Item, LogReader, Order, ReadError, ReadRange},
+    filter::Filter,
+};
+
+/// Why the state can't be recovered.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The log begins after an event that no snapshot holds.
+    #[error(
+        "the log begins at event {floor}, but the newest readable snapshot ends at event {snapshot}: \
+         what lies between can't be known; restore a backup"
+    )]
+    MissingSnapshot {
+        /// The oldest kept event.
+        floor: u64,
+        /// The last event that is in the newest readable snapshot.
+        snapshot: u64,
+    },
+}
+
+/// Folds the log. Damaged events are told by their sequence and passed over: they may have changed nothing,
+/// and a hub that refuses to start helps nobody.
+pub(super) fn recover(reader: &dyn LogReader, policy: &Policy) -> Result<State, RecoveryError> {
+    let mut state = match reader.load_snapshot()? {
+        Some((sequence, bytes)) => State::restore(&bytes).unwrap_or_else(|cause| {
+            error!(
+                sequence,
+                "the snapshot at event {sequence} can't be read ({cause}); folding the whole log"
+            );
+            State::default()
+        }),
+        None => State::default(),
+    };
+    let (info, epochs, from) = (reader.info(), reader.epochs(), state.sequence);
+    if from + 1 < info.floor {
+        return Err(RecoveryError::MissingSnapshot {
+            floor: info.floor,
+            snapshot: from,
+        });
+    }
+    let mut after = from;
+    while after < info.head {
+        let range = ReadRange {
+            after,
+            until: info.head,
+            order: Order::Ascending,
+            scan_limit: PAGE,
+        };
+        let scanned = reader.read(&range, &Filter::all(), &mut |item| {
+            match item {
+                Item::Event(record) => match Event::from_record(&record, epochs.name(record.sequence)) {
+                    Ok(event) => state.evolve(&event, policy),
+                    Err(unreadable) => error!(sequence = unreadable.sequence, "{unreadable}"),
+                },
+                Item::Corrupt { first, last } => {
+                    error!(first, last, "events {first} to {last} are damaged: what they changed is not in the state");
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        after = scanned.through;
+    }
+    state.sequence = info.head;
+    info!(
+        head = info.head,
+        folded = info.head - from,
+        "recovered the state at event {}",
+        info.head
+    );
+    Ok(state)
+}
+
+/// Events looked at in one read.
+const PAGE: usize = 10_000;

@@ -1,0 +1,497 @@
+//! The thread that owns the log's writer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::{
+    Answer, Change, ClockJump, Hub, HubError, Idle, Observer, Request, Trouble, Work,
+    draft::{Draft, Texts, replayed},
+};
+use crate::{
+    domain::{Command, Record, State},
+    event_log::{AppendError, LogWriter, Retention},
+    tail::Tail,
+};
+
+/// The writer's side of the hub.
+pub(super) struct Writer {
+    hub: Hub,
+    log: Box<dyn LogWriter>,
+    requests: mpsc::Receiver<Request>,
+    observers: Vec<Arc<dyn Observer>>,
+    tail: Arc<Tail>,
+    retention: Retention,
+    snapshots: Snapshots,
+    watch: ClockWatch,
+    more_to_prune: bool,
+    pruned_at: Instant,
+}
+
+/// A state that is ready to be kept.
+pub(super) struct Snapshot {
+    sequence: u64,
+    bytes: Vec<u8>,
+    took: Duration,
+}
+
+/// Whether the thread goes on.
+#[derive(PartialEq, Eq)]
+enum Next {
+    GoOn,
+    End,
+}
+
+impl Writer {
+    pub(super) fn new(idle: Idle, observers: Vec<Arc<dyn Observer>>) -> Self {
+        let Idle {
+            hub,
+            writer,
+            receiver,
+            retention,
+            tail,
+        } = idle;
+        let snapshots = Snapshots::new(hub.state().sequence);
+        let watch = ClockWatch::new(&hub);
+        Self {
+            hub,
+            log: writer,
+            requests: receiver,
+            observers,
+            tail,
+            retention,
+            snapshots,
+            watch,
+            more_to_prune: false,
+            pruned_at: Instant::now(),
+        }
+    }
+
+    /// Serves until it is stopped, or until it can't know whether a commit is durable.
+    pub(super) fn run(mut self, startup: Vec<Command>) {
+        let mut batch: Vec<Change> = startup.into_iter().map(unasked).collect();
+        // The empty batch too: what was due when the hub died last happens now.
+        if self.commit(&mut batch) == Next::End {
+            return;
+        }
+        loop {
+            if self.turn(&mut batch) == Next::End {
+                break;
+            }
+        }
+        self.requests.close();
+        if let Some(snapshot) = Snapshot::take(&self.hub.state()) {
+            self.keep_snapshot(&snapshot);
+        }
+    }
+
+    /// Takes what waits, up to a batch, and commits it.
+    fn turn(&mut self, batch: &mut Vec<Change>) -> Next {
+        let first = match self.requests.try_recv() {
+            Ok(request) => Some(request),
+            Err(_) if self.more_to_prune => {
+                self.prune();
+                return Next::GoOn;
+            }
+            Err(_) => self.requests.blocking_recv(),
+        };
+        let Some(first) = first else { return Next::End };
+        let (mut request, mut ticked, mut stop) = (Some(first), false, false);
+        let mut commands = 0;
+        while let Some(taken) = request.take() {
+            match taken {
+                Request::Change(change) => {
+                    commands += change.work.len();
+                    batch.push(change);
+                }
+                Request::SaveLeases(leases) => {
+                    if let Err(cause) = self.log.save_leases(&leases) {
+                        self.note_trouble(&cause);
+                    }
+                }
+                Request::Snapshot(snapshot) => self.keep_snapshot(&snapshot),
+                Request::Tick => ticked = true,
+                Request::Stop => stop = true,
+            }
+            if commands < BATCH_COMMANDS {
+                request = self.requests.try_recv().ok();
+            }
+        }
+        self.hub
+            .0
+            .metrics
+            .commands_waiting
+            .set(i64::try_from(self.requests.len()).unwrap_or(i64::MAX));
+        if (ticked || !batch.is_empty()) && self.commit(batch) == Next::End {
+            return Next::End;
+        }
+        if ticked {
+            self.look_after_the_house();
+        } else if self.more_to_prune && self.pruned_at.elapsed() >= PRUNE_PAUSE {
+            self.prune();
+        }
+        if stop { Next::End } else { Next::GoOn }
+    }
+
+    /// Decides a batch, makes it durable, tells everyone.
+    fn commit(&mut self, batch: &mut Vec<Change>) -> Next {
+        let started = Instant::now();
+        let shared = self.hub.0.clone();
+        let epochs = shared.reader.epochs();
+        let now = shared.clock.wall_ms();
+        let before = shared.state.load_full();
+        let mut draft = Draft::new(State::clone(&before), &shared.policy, &epochs, now);
+        let outcomes: Vec<_> = batch
+            .iter()
+            .map(|change| decide(&mut *self.log, &mut draft, change, now))
+            .collect();
+        draft.let_follow();
+
+        if !draft.events.is_empty() {
+            let texts: Vec<Texts> = draft
+                .events
+                .iter()
+                .map(|event| Texts::of(&event.what))
+                .collect();
+            let records: Vec<Record<'_>> = texts
+                .iter()
+                .zip(&draft.events)
+                .map(|(texts, event)| texts.record(event))
+                .collect();
+            if let Err(cause) = self.log.append(&records, &draft.answers) {
+                drop(records);
+                drop(draft);
+                return self.refuse(batch, cause, now);
+            }
+            self.note_writable();
+            self.count(&records, started.elapsed());
+            // First the state, so that who hears of an event finds it there; then the streams, which have
+            // the longest way; last those who ask for more.
+            shared.state.store(Arc::new(draft.state));
+            self.tail.publish(&records, &epochs);
+            let state = shared.state.load();
+            for observer in &self.observers {
+                observer.committed(&state, &draft.events);
+            }
+            shared.changed.send_replace(state.sequence);
+        }
+        for server in &draft.renewed {
+            self.observers
+                .iter()
+                .for_each(|observer| observer.renewed(server));
+        }
+        for (change, outcome) in batch.drain(..).zip(outcomes) {
+            // Nobody may be waiting any more.
+            let _ = change.answer.send(outcome);
+        }
+        Next::GoOn
+    }
+
+    /// The commit failed and left no trace. Commands that would change something are refused; the others
+    /// are answered from the state as it is.
+    fn refuse(&mut self, batch: &mut Vec<Change>, cause: AppendError, now: i64) -> Next {
+        let fatal = matches!(cause, AppendError::Unknown(_));
+        self.note_trouble(&cause);
+        let cause = Arc::new(cause);
+        let shared = self.hub.0.clone();
+        let epochs = shared.reader.epochs();
+        for change in batch.drain(..) {
+            let state = State::clone(&shared.state.load());
+            let mut draft = Draft::new(state, &shared.policy, &epochs, now);
+            let outcome = decide(&mut *self.log, &mut draft, &change, now);
+            let outcome = if draft.events.is_empty() {
+                outcome
+            } else {
+                Err(HubError::Append(cause.clone()))
+            };
+            // Nobody may be waiting any more.
+            let _ = change.answer.send(outcome);
+        }
+        if fatal {
+            error!(
+                "a sync failed, so it isn't known what is durable: ending, for a new start to find out"
+            );
+            return Next::End;
+        }
+        Next::GoOn
+    }
+
+    fn count(&self, records: &[Record<'_>], took: Duration) {
+        let (metrics, info) = (&self.hub.0.metrics, self.hub.0.reader.info());
+        for record in records {
+            let label = if crate::domain::event::is_custom(record.kind) {
+                "custom"
+            } else {
+                record.kind
+            };
+            metrics.appended.with_label_values(&[label]).inc();
+        }
+        metrics.commits.inc();
+        metrics.commit_events.observe(records.len() as f64);
+        metrics.commit_seconds.observe(took.as_secs_f64());
+        metrics
+            .log_head
+            .set(i64::try_from(info.head).unwrap_or(i64::MAX));
+    }
+
+    /// Once a second: does the log take writes again, has the clock jumped, what can go, is a snapshot due.
+    fn look_after_the_house(&mut self) {
+        if self.hub.0.trouble.load().is_some() {
+            match self.log.probe() {
+                Ok(()) => self.note_writable(),
+                Err(cause) => self.note_trouble(&cause),
+            }
+        }
+        self.watch.look(&self.hub);
+        self.snapshots.look(&self.hub);
+        self.prune();
+        let (metrics, info) = (&self.hub.0.metrics, self.hub.0.reader.info());
+        metrics
+            .log_bytes
+            .set(i64::try_from(info.bytes).unwrap_or(i64::MAX));
+        metrics
+            .log_floor
+            .set(i64::try_from(info.floor).unwrap_or(i64::MAX));
+    }
+
+    fn prune(&mut self) {
+        let retention = match self.hub.clock_jump() {
+            Some(_) => Retention {
+                age: None,
+                ..self.retention.clone()
+            },
+            None => self.retention.clone(),
+        };
+        match self.log.prune(&retention, self.hub.0.clock.wall_ms()) {
+            Ok(pruned) => {
+                self.hub.0.metrics.pruned.inc_by(pruned.events);
+                self.more_to_prune = pruned.more;
+                self.pruned_at = Instant::now();
+            }
+            Err(cause) => {
+                self.more_to_prune = false;
+                self.note_trouble(&cause);
+            }
+        }
+    }
+
+    fn keep_snapshot(&mut self, snapshot: &Snapshot) {
+        match self.log.save_snapshot(snapshot.sequence, &snapshot.bytes) {
+            Ok(()) => self.snapshots.kept(snapshot),
+            Err(cause) => {
+                self.snapshots.failed();
+                self.note_trouble(&cause);
+            }
+        }
+    }
+
+    fn note_trouble(&self, cause: &AppendError) {
+        let reason = match cause {
+            AppendError::Full(_) => "disk_full",
+            AppendError::Unwritable(_) => "unwritable",
+            AppendError::Unknown(_) => "unknown",
+        };
+        let trouble = Trouble {
+            reason,
+            detail: cause.to_string(),
+        };
+        let shared = &self.hub.0;
+        shared
+            .metrics
+            .commit_failures
+            .with_label_values(&[reason])
+            .inc();
+        shared.metrics.writable.set(0);
+        if shared.trouble.load().as_deref() != Some(&trouble) {
+            error!(
+                reason,
+                "{cause}; reads and streams go on, changes are refused until it can be written again"
+            );
+            shared.trouble.store(Some(Arc::new(trouble)));
+        }
+    }
+
+    fn note_writable(&self) {
+        self.hub.0.metrics.writable.set(1);
+        if self.hub.0.trouble.load().is_some() {
+            self.hub.0.trouble.store(None);
+            info!("the log can be written again");
+        }
+    }
+}
+
+/// One change of a batch: the first answer again, or carried out.
+fn decide(
+    log: &mut dyn LogWriter,
+    draft: &mut Draft<'_>,
+    change: &Change,
+    now: i64,
+) -> Result<Answer, HubError> {
+    if let Some(key) = &change.key {
+        if let Some(first) = draft.recall(key) {
+            return first;
+        }
+        match log.recall(&key.key, now) {
+            Ok(Some(first)) => {
+                let last = draft.name(first.sequence);
+                let answer = Answer {
+                    status: first.status,
+                    body: first.body,
+                    last,
+                    replayed: false,
+                };
+                return replayed(first.request == key.request, answer);
+            }
+            Ok(None) => {}
+            // Not knowing whether it is a repeat, the change can't be carried out safely.
+            Err(cause) => {
+                return Err(HubError::Append(Arc::new(AppendError::Unwritable(
+                    cause.to_string(),
+                ))));
+            }
+        }
+    }
+    draft.carry_out(&change.work, change.key.as_ref())
+}
+
+/// A command of the hub's own, whose answer nobody waits for.
+fn unasked(command: Command) -> Change {
+    Change {
+        work: Work::One(Box::new(command)),
+        key: None,
+        answer: oneshot::channel().0,
+    }
+}
+
+impl Work {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::All(commands) => commands.len(),
+        }
+    }
+}
+
+/// When to keep the state: often enough that pruning never waits long and a start folds little, seldom enough
+/// that it costs about one hundredth of the time.
+struct Snapshots {
+    kept: u64,
+    due: Instant,
+    in_the_making: bool,
+}
+
+impl Snapshots {
+    fn new(kept: u64) -> Self {
+        Self {
+            kept,
+            due: Instant::now() + SNAPSHOT_EVERY,
+            in_the_making: false,
+        }
+    }
+
+    /// Begins a snapshot where one is due, on a thread of its own: the state is shared, not copied.
+    fn look(&mut self, hub: &Hub) {
+        let state = hub.state();
+        if self.in_the_making || state.sequence == self.kept || Instant::now() < self.due {
+            return;
+        }
+        let requests = hub.0.requests.clone();
+        let spawned = std::thread::Builder::new()
+            .name("hub-snapshot".to_owned())
+            .spawn(move || {
+                if let Some(snapshot) = Snapshot::take(&state) {
+                    // Closed means that the writer has ended, and kept a newer one.
+                    let _ = requests.blocking_send(Request::Snapshot(snapshot));
+                }
+            });
+        match spawned {
+            Ok(_) => self.in_the_making = true,
+            Err(cause) => warn!("no thread for a snapshot: {cause}"),
+        }
+    }
+
+    fn kept(&mut self, snapshot: &Snapshot) {
+        self.kept = snapshot.sequence;
+        self.in_the_making = false;
+        self.due = Instant::now() + SNAPSHOT_EVERY.max(snapshot.took * SNAPSHOT_SHARE);
+    }
+
+    fn failed(&mut self) {
+        self.in_the_making = false;
+        self.due = Instant::now() + SNAPSHOT_EVERY;
+    }
+}
+
+impl Snapshot {
+    fn take(state: &State) -> Option<Self> {
+        let started = Instant::now();
+        match state.save() {
+            Ok(bytes) => Some(Self {
+                sequence: state.sequence,
+                bytes,
+                took: started.elapsed(),
+            }),
+            Err(cause) => {
+                error!("the state can't be kept: {cause}");
+                None
+            }
+        }
+    }
+}
+
+/// Compares the wall clock with the monotonic one, so that a jump forward prunes nothing by mistake.
+struct ClockWatch {
+    wall_ms: i64,
+    mono_ms: u64,
+    suspended_until_mono_ms: u64,
+}
+
+impl ClockWatch {
+    fn new(hub: &Hub) -> Self {
+        Self {
+            wall_ms: hub.clock().wall_ms(),
+            mono_ms: hub.clock().mono_ms(),
+            suspended_until_mono_ms: 0,
+        }
+    }
+
+    fn look(&mut self, hub: &Hub) {
+        let (wall_ms, mono_ms) = (hub.clock().wall_ms(), hub.clock().mono_ms());
+        let elapsed = i64::try_from(mono_ms - self.mono_ms).unwrap_or(i64::MAX);
+        let jumped_ms = wall_ms.saturating_sub(self.wall_ms).saturating_sub(elapsed);
+        (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
+        if jumped_ms > JUMP_MS {
+            self.suspended_until_mono_ms = mono_ms.saturating_add(SUSPENSION_MS);
+            let suspended_until = wall_ms.saturating_add_unsigned(SUSPENSION_MS);
+            warn!(
+                jumped_ms,
+                "the clock jumped forward by {jumped_ms} ms: nothing is pruned by age for an hour"
+            );
+            let jump = ClockJump {
+                noticed_at: wall_ms,
+                jumped_ms,
+                suspended_until,
+            };
+            hub.0.clock_jump.store(Some(Arc::new(jump)));
+        } else if hub.0.clock_jump.load().is_some() && mono_ms >= self.suspended_until_mono_ms {
+            hub.0.clock_jump.store(None);
+        }
+    }
+}
+
+/// Commands decided in one batch, at most, before the next sync.
+const BATCH_COMMANDS: usize = 1024;
+/// Under load, the time for commits between two slices of pruning.
+const PRUNE_PAUSE: Duration = Duration::from_millis(20);
+/// A snapshot at most this often,
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
+/// and at most one part in so many of the time spent on them.
+const SNAPSHOT_SHARE: u32 = 100;
+/// A jump of the wall clock that is no correction any more.
+const JUMP_MS: i64 = 60_000;
+/// How long pruning by age waits after one.
+const SUSPENSION_MS: u64 = 60 * 60 * 1000;

@@ -1,0 +1,234 @@
+//! Puts the parts together, runs them, and takes them down in order.
+
+use std::{
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    clock::Clock,
+    config::{Config, PatternFlags},
+    domain::{Command, Event, EventData, Policy, State, command::SwitchPattern, health::Rules},
+    event_log::{self, OpenError, ReadError, Retention},
+    health::{self, Leases},
+    http::{self, App, Parts},
+    hub::{self, Hub, HubThread, Idle, Observer, RecoveryError},
+    metrics::Metrics,
+    readiness::Readiness,
+    serve as accept,
+    streams::{self, Closing, Streams},
+    tail::Tail,
+    timers::{self, Timers},
+};
+
+/// Why the server can't start, or ended otherwise than it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The log can't be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The log can't be read.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The system refuses something.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A metric's name is doubled: a mistake in this program.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// A sync of the log failed, so that it isn't known what is durable. A new start finds out.
+    #[error("the log's writer ended: it isn't known whether the last commit is durable; start again to find out")]
+    WriterEnded,
+}
+
+/// Serves on the listener until `shutdown` is cancelled, then drains: commands are refused, what was accepted is
+/// made durable and delivered, streams are ended, and all of it is over within the drain time-out.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let server = Server::start(config, listener)?;
+    server.run(shutdown).await
+}
+
+struct Server {
+    app: App,
+    thread: HubThread,
+    /// Ends the monitors: leases, timers, the house.
+    stop_monitors: CancellationToken,
+    monitors: JoinSet<()>,
+    /// Ends the accepting of connections.
+    stop_accepting: CancellationToken,
+    accepting: tokio::task::JoinHandle<std::io::Result<()>>,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    fn start(config: Config, listener: TcpListener) -> Result<Self, ServeError> {
+        let metrics = Metrics::new()?;
+        let clock = Clock::default();
+        // Switched off as a whole, nothing on the disk is touched.
+        let log = event_log::open(config.data_dir.as_deref().filter(|_| config.enabled))?;
+        let saved_leases = log.reader.load_leases()?;
+        let tail = Arc::new(Tail::new(log.reader.info().head, TAIL_BYTES));
+        let settings = hub::Settings {
+            policy: policy(&config),
+            retention: retention(&config),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        };
+        let (hub, idle): (Hub, Idle) = Hub::open(log, settings, tail.clone())?;
+        let state = hub.state();
+        let leases = Arc::new(Leases::recover(rules(&config), clock, &state, &saved_leases));
+        let timers = Arc::new(Timers::recover(hub.clock().clone(), &state));
+        let streams = Arc::new(Streams::start(
+            streams::Settings {
+                keepalive: config.stream.keepalive,
+                retry: config.stream.retry,
+                stall_timeout: config.stream.stall_timeout,
+                max_clients: config.stream.max_clients,
+                shards: None,
+            },
+            tail,
+            hub.reader().clone(),
+            metrics.clone(),
+        )?);
+        let gate = Arc::new(Gate { streams: streams.clone(), patience: config.drain_timeout });
+        let startup = if config.enabled { switches(config.patterns) } else { Vec::new() };
+        let thread = idle.start(startup, vec![leases.clone(), timers.clone(), gate])?;
+
+        let stop_monitors = CancellationToken::new();
+        let mut monitors = JoinSet::new();
+        monitors.spawn(health::monitor::watch(leases.clone(), hub.clone(), stop_monitors.clone()));
+        monitors.spawn(timers::watch(timers, hub.clone(), stop_monitors.clone()));
+        monitors.spawn(hub::tick(hub.clone(), stop_monitors.clone()));
+
+        let drain_timeout = config.drain_timeout;
+        let readiness = Arc::new(Readiness::default());
+        readiness.loaded();
+        let app = App::new(Parts { config, hub, leases, readiness, metrics, streams: streams.clone() });
+        let stop_accepting = CancellationToken::new();
+        let accepting = accept::serve(
+            listener,
+            http::router(app.clone()),
+            streams,
+            accept::Limits::default(),
+            stop_accepting.clone(),
+        );
+        let accepting = tokio::spawn(accepting);
+        Ok(Self { app, thread, stop_monitors, monitors, stop_accepting, accepting, drain_timeout })
+    }
+
+    async fn run(mut self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let ended_early = tokio::select! {
+            () = shutdown.cancelled() => false,
+            () = self.thread.ended() => true,
+        };
+        let deadline = Instant::now() + self.drain_timeout;
+        info!("draining: {} streams are open", self.app.streams.count());
+        self.app.readiness.draining();
+        self.app.hub.refuse();
+        self.stop_monitors.cancel();
+        while self.monitors.join_next().await.is_some() {}
+        self.app.hub.stop().await;
+        self.thread.ended().await;
+        // Everything accepted is in the log now, and its head stands still: the streams have an end to reach.
+        self.app.streams.close(Closing::Draining, deadline);
+        self.stop_accepting.cancel();
+        let emptied = tokio::time::timeout_at(deadline.into(), self.app.streams.emptied()).await;
+        if emptied.is_err() {
+            warn!("{} streams were still behind at the deadline; they resume elsewhere", self.app.streams.count());
+        }
+        self.app.streams.stop();
+        match tokio::time::timeout_at(deadline.into(), &mut self.accepting).await {
+            Ok(Ok(accepted)) => accepted?,
+            Ok(Err(panicked)) => warn!("accepting connections ended with {panicked}"),
+            Err(_) => self.accepting.abort(),
+        }
+        let in_order = self.thread.join();
+        info!("stopped");
+        if ended_early || !in_order { Err(ServeError::WriterEnded) } else { Ok(()) }
+    }
+}
+
+/// Ends the streams when a pattern that they need is switched off.
+struct Gate {
+    streams: Arc<Streams>,
+    patience: Duration,
+}
+
+impl Observer for Gate {
+    fn committed(&self, _state: &State, events: &[Event]) {
+        for event in events {
+            if let EventData::PatternDisabled(data) = &event.what.data
+                && ["sse_integration", "event_driven"].contains(&data.pattern.name.as_str())
+            {
+                self.streams.end_all(Closing::Disabled, Instant::now() + self.patience);
+            }
+        }
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        heartbeat_interval_ms: millis(config.heartbeat.interval),
+        state_retention_age_ms: i64::try_from(millis(config.state_retention.age)).unwrap_or(i64::MAX),
+        state_retention_count: config.state_retention.count,
+        ..Policy::default()
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    Retention {
+        age: Some(config.retention.age),
+        events: config.retention.events,
+        bytes: config.retention.bytes,
+        idempotency_keys: config.idempotency_keys,
+    }
+}
+
+fn rules(config: &Config) -> Rules {
+    Rules {
+        interval_ms: millis(config.heartbeat.interval),
+        unhealthy_after: config.heartbeat.unhealthy_after,
+        disconnect_after: config.heartbeat.disconnect_after,
+        recover_after: config.heartbeat.recover_after,
+    }
+}
+
+/// What flags that are set ask for; decided before any client's command, and an event only where it is a change.
+fn switches(flags: PatternFlags) -> Vec<Command> {
+    [
+        ("event_driven", flags.event_driven),
+        ("sse_integration", flags.sse_integration),
+        ("server_chaining", flags.server_chaining),
+        ("tool_composition", flags.tool_composition),
+        ("shared_resources", flags.shared_resources),
+    ]
+    .into_iter()
+    .filter_map(|(name, flag)| {
+        Some(Command::SwitchPattern(SwitchPattern {
+            name: name.to_owned(),
+            enabled: flag?,
+            description: None,
+            source: "startup",
+            occurred_at: None,
+        }))
+    })
+    .collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The window over the newest events that streams read without the disk.
+const TAIL_BYTES: usize = 64 << 20;

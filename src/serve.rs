@@ -1,0 +1,250 @@
+//! From the listening socket to the router: HTTP/1.1 and HTTP/2 by hyper, and a short way for streams.
+//!
+//! A fresh connection whose first request is `GET /events` is routed before hyper sees it. Where the answer is
+//! a stream, its socket goes to the loops of [`Streams`], which write to it themselves: no task, no buffers,
+//! no chunk headers (the stream ends with its connection). Every other connection is hyper's, from its first
+//! byte on. All requests pass the same router with the same layers, whichever way they come.
+
+mod direct;
+mod rewind;
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, StatusCode},
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
+};
+use parking_lot::Mutex;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::Service;
+
+use crate::{http::problem::Problem, streams::Streams};
+use direct::Way;
+use rewind::Rewind;
+
+/// Connections that the kernel keeps until they are accepted: enough for a storm of reconnects, so that
+/// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
+const BACKLOG: i32 = 65_535;
+
+/// Longest request head, in bytes, the request line included.
+pub const MAX_HEAD: usize = 16 * 1024;
+
+/// What hyper reads of a head before it gives up by itself.
+const HYPER_BUFFER: usize = 64 * 1024;
+
+/// How long it waits where no socket can be accepted (no file descriptors are left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What connections may take.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Fresh connections whose first head is awaited at a time. More of them wait in the kernel.
+    pub heads: usize,
+    /// How long a fresh connection may take for its first head.
+    pub head_timeout: Duration,
+    /// How long a connection may be idle between two requests, and take for the next head.
+    pub idle_timeout: Duration,
+    /// How long requests may go on after the shutdown began.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            heads: 16 * 1024,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Accepts connections and serves them until `shutdown`; then takes no more, lets requests in flight finish,
+/// and returns when all connections have ended or the grace is over, which cuts the rest. Streams are the
+/// caller's to end before ([`Streams::close`]); while it does, refusals and readiness are still answered.
+///
+/// # Errors
+/// Where the socket can't be listened on.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    streams: Arc<Streams>,
+    limits: Limits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    // Whoever bound it may have asked for a short queue.
+    socket2::SockRef::from(&listener).listen(BACKLOG)?;
+    let listener = TcpListener::from_std(listener)?;
+    let heads = Arc::new(Semaphore::new(limits.heads));
+    let graceful = GracefulShutdown::new();
+    let tracker = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let door = Arc::new(Door {
+        router,
+        streams,
+        limits,
+    });
+    loop {
+        let head = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            head = heads.clone().acquire_owned() => head,
+        };
+        let Ok(head) = head else { break };
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !is_the_clients(&error) {
+                    tracing::warn!("no connection can be accepted: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                continue;
+            }
+        };
+        let connection = door
+            .clone()
+            .connection(socket, remote, head, graceful.watcher());
+        let cut = cut.clone();
+        tracker.spawn(async move {
+            tokio::select! {
+                () = connection => {}
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+    drop(listener);
+    tracker.close();
+    let grace = door.limits.grace;
+    let _all_ended_in_time = timeout(grace, async {
+        tokio::join!(graceful.shutdown(), tracker.wait());
+    })
+    .await;
+    cut.cancel();
+    tracker.wait().await;
+    Ok(())
+}
+
+/// Errors of one connection that say nothing about the next.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
+}
+
+/// What all connections share.
+struct Door {
+    router: Router,
+    streams: Arc<Streams>,
+    limits: Limits,
+}
+
+impl Door {
+    async fn connection(
+        self: Arc<Self>,
+        socket: TcpStream,
+        remote: SocketAddr,
+        head: OwnedSemaphorePermit,
+        watcher: Watcher,
+    ) {
+        // A frame leaves when it is written. Fails only on a socket that is gone already.
+        let _: io::Result<()> = socket.set_nodelay(true);
+        let way = direct::find(&self.router, &socket, remote, self.limits.head_timeout).await;
+        drop(head);
+        match way {
+            Way::Gone => {}
+            Way::Stream(opening) => direct::hand_over(&self.streams, socket, *opening),
+            Way::Hyper { read, answer } => {
+                self.hyper(Rewind::new(socket, read), remote, answer, watcher)
+                    .await;
+            }
+        }
+    }
+
+    /// Serves a connection by hyper; `first` is the answer to its first request, where that is known.
+    async fn hyper(
+        &self,
+        io: Rewind,
+        remote: SocketAddr,
+        first: Option<Box<Response>>,
+        watcher: Watcher,
+    ) {
+        let first = Mutex::new(first);
+        let service = service_fn(|request: Request<Incoming>| {
+            let known = first.lock().take();
+            let mut router = self.router.clone();
+            async move {
+                if let Some(answer) = known {
+                    return Ok::<_, Infallible>(*answer);
+                }
+                if head_size(&request) > MAX_HEAD {
+                    return Ok(head_too_large().into_response());
+                }
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(ConnectInfo(remote));
+                router.call(request).await
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.idle_timeout)
+            .max_buf_size(HYPER_BUFFER);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(Duration::from_secs(20))
+            .max_concurrent_streams(1000)
+            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+        let connection = builder.serve_connection(TokioIo::new(io), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!("connection from {remote}: {error}");
+        }
+    }
+}
+
+/// Bytes of a request's head, about.
+fn head_size<B>(request: &Request<B>) -> usize {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let headers = request.headers().iter();
+    target
+        + headers
+            .map(|(name, value)| name.as_str().len() + value.len() + 4)
+            .sum::<usize>()
+}
+
+fn head_too_large() -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head-too-large",
+        "The request's head is too large",
+        format!("the request line and the headers may have {MAX_HEAD} bytes together"),
+    )
+}

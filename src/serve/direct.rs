@@ -1,0 +1,217 @@
+//! The short way of a stream: its request is read and routed here, its answer's head is written with the first
+//! frame, and its socket goes to a loop.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{
+        HeaderName, HeaderValue, Method, Request, Version,
+        header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE},
+    },
+    response::Response,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tower::Service;
+
+use super::MAX_HEAD;
+use crate::streams::{
+    Opening, Sink, Streams,
+    handoff::{DirectSocket, Handoff},
+};
+
+/// How the request line of a stream begins; a space or a question mark follows.
+const STREAM: &[u8] = b"GET /events";
+
+/// Most headers of a request that takes the short way.
+const MAX_HEADERS: usize = 64;
+
+/// Bytes that are read at first: what a browser's request takes.
+const READ: usize = 1024;
+
+/// Which way a connection goes.
+pub(super) enum Way {
+    /// Its first request was answered with a stream, whose opening has the response's head before it.
+    Stream(Box<Opening>),
+    /// Everything else.
+    Hyper {
+        /// What was read of it.
+        read: Vec<u8>,
+        /// The answer to its first request, where the router gave it already.
+        answer: Option<Box<Response>>,
+    },
+    /// The client closed it, or took too long to ask for anything.
+    Gone,
+}
+
+/// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
+/// that may be the short one. A head that takes longer than `patience` ends the connection.
+pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr, patience: Duration) -> Way {
+    let mut read = Vec::with_capacity(READ);
+    let Ok(Some(request)) = timeout(patience, request_for_stream(socket, &mut read)).await else {
+        return Way::Gone;
+    };
+    let Some(mut request) = request else {
+        return Way::Hyper { read, answer: None };
+    };
+    request.extensions_mut().insert(ConnectInfo(remote));
+    request.extensions_mut().insert(DirectSocket);
+    let Ok(answer) = router.clone().call(*request).await;
+    match answer.extensions().get::<Handoff>().and_then(Handoff::take) {
+        Some(mut opening) => {
+            let mut head = head(&answer);
+            head.append(&mut opening.opened);
+            opening.opened = head;
+            Way::Stream(Box::new(opening))
+        }
+        None => Way::Hyper { read, answer: Some(Box::new(answer)) },
+    }
+}
+
+/// The request, where it is one for a stream; `None` outside where the client is gone.
+async fn request_for_stream(socket: &TcpStream, read: &mut Vec<u8>) -> Option<Option<Box<Request<Body>>>> {
+    loop {
+        match socket.try_read_buf(read) {
+            Ok(0) => return None,
+            Ok(_) => match parse(read) {
+                Parsed::Stream(request) => return Some(Some(request)),
+                Parsed::Other => return Some(None),
+                Parsed::Partial => {}
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await.ok()?,
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Gives the socket to a loop. What the client still sends on it is read and dropped there.
+pub(super) fn hand_over(streams: &Streams, socket: TcpStream, opening: Opening) {
+    // A socket that can't be taken back is gone, and its stream with it.
+    if let Ok(socket) = socket.into_std() {
+        streams.open(opening, Sink::Socket(mio::net::TcpStream::from_std(socket)));
+    }
+}
+
+enum Parsed {
+    /// A request for a stream over HTTP/1.1, whole and without a body.
+    Stream(Box<Request<Body>>),
+    /// It may become one.
+    Partial,
+    /// Hyper's.
+    Other,
+}
+
+fn parse(read: &[u8]) -> Parsed {
+    let begins_alike = match read.get(STREAM.len()) {
+        None => STREAM.starts_with(read),
+        Some(next) => read.starts_with(STREAM) && matches!(next, b' ' | b'?'),
+    };
+    if !begins_alike || read.len() > MAX_HEAD {
+        return Parsed::Other;
+    }
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut headers);
+    match head.parse(read) {
+        Ok(httparse::Status::Partial) => Parsed::Partial,
+        Ok(httparse::Status::Complete(_)) => request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request))),
+        // Hyper knows how to answer what isn't HTTP.
+        Err(_) => Parsed::Other,
+    }
+}
+
+/// The request, unless it is one for hyper: HTTP/1.0, with a body, or about to change its protocol.
+fn request(head: &httparse::Request<'_, '_>) -> Option<Request<Body>> {
+    if head.version != Some(1) {
+        return None;
+    }
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = Method::GET;
+    *request.version_mut() = Version::HTTP_11;
+    *request.uri_mut() = head.path?.parse().ok()?;
+    let headers = request.headers_mut();
+    headers.reserve(head.headers.len());
+    for header in head.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        if [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].contains(&name) {
+            return None;
+        }
+        headers.append(name, HeaderValue::from_bytes(header.value).ok()?);
+    }
+    Some(request)
+}
+
+/// The head of a stream's response. The body has no length and no chunks: it ends with the connection.
+fn head(answer: &Response) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(answer.status().as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(answer.status().canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let mut line = |name: &[u8], value: &[u8]| {
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    for (name, value) in answer.headers() {
+        if ![CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, DATE].contains(name) {
+            line(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    line(b"connection", b"close");
+    let now = jiff::Timestamp::now();
+    if let Ok(date) = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
+        line(b"date", date.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(text: &str) -> &'static str {
+        match parse(text.as_bytes()) {
+            Parsed::Stream(_) => "stream",
+            Parsed::Partial => "partial",
+            Parsed::Other => "other",
+        }
+    }
+
+    #[test]
+    fn only_whole_requests_for_a_stream_take_the_short_way() {
+        let table = [
+            ("GET /events HTTP/1.1\r\nhost: a\r\n\r\n", "stream"),
+            ("GET /events?type=a.b HTTP/1.1\r\nhost: a\r\n\r\n", "stream"),
+            ("GET /events HTTP/1.1\r\nhost: a\r\n\r", "partial"),
+            ("GE", "partial"),
+            ("GET /events", "partial"),
+            ("GET /events/history HTTP/1.1\r\n\r\n", "other"),
+            ("GET /eventsx", "other"),
+            ("POST /events HTTP/1.1\r\n", "other"),
+            ("GET /events HTTP/1.0\r\n\r\n", "other"),
+            ("GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx", "other"),
+            ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
+            ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
+            ("\r\n", "other"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(way(text), expected, "{text:?}");
+        }
+        assert_eq!(way(&format!("GET /events?{}", "a".repeat(MAX_HEAD))), "other");
+    }
+
+    #[test]
+    fn the_request_is_what_the_client_sent() {
+        let text = "GET /events?since=1h HTTP/1.1\r\nHost: a\r\nLast-Event-ID: x-1\r\nCookie: a\r\nCookie: b\r\n\r\n";
+        let Parsed::Stream(request) = parse(text.as_bytes()) else { panic!("a stream") };
+        assert_eq!(request.uri(), "/events?since=1h");
+        assert_eq!(request.headers()["last-event-id"], "x-1");
+        assert_eq!(request.headers().get_all("cookie").iter().count(), 2);
+    }
+}
