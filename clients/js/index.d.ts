@@ -394,7 +394,7 @@ export class Hub {
   emit(events: EmittedEvent | readonly EmittedEvent[], options?: CallOptions): Promise<(string | null)[]>;
   register(description: ServerDescription, options?: { onError?(error: unknown): void; retries?: number; signal?: AbortSignal }): Promise<RegisteredServer>;
   steps(
-    filter?: { serverId?: string; status?: StepStatus; wait?: string; limit?: number; signal?: AbortSignal },
+    filter?: { serverId?: string; workflowId?: string; status?: StepStatus; wait?: string; limit?: number; signal?: AbortSignal },
   ): Promise<Step[]>;
 
   /** Any other call of the hub's API, with the same retries and errors. */

@@ -445,34 +445,35 @@ export class RegisteredServer {
     clearTimeout(this.#timer);
     // One under way may be about to register us again.
     await this.#beating;
-    let end = 'deregistered';
     try {
-      // A DELETE names no instance: ask first, lest we disconnect the one that took our place.
-      await this.#beat();
-      await this.#hub.request('DELETE', `/servers/${encodeURIComponent(this.id)}`, { query: { reason } });
+      // Naming the instance keeps us from disconnecting one that took our place.
+      const query = { reason, instanceId: this.#description.instanceId };
+      await this.#hub.request('DELETE', `/servers/${encodeURIComponent(this.id)}`, { query });
     } catch (error) {
-      if (error.type === 'instance-replaced') end = 'replaced';
-      else if (error.status !== 404) throw error;
+      if (error.status !== 404) throw error;
     } finally {
-      this.#finish(end);
+      this.#finish('deregistered');
     }
   }
 
   async #beatOrRegister(intervalMs) {
-    // A beat that takes longer than an interval says nothing that the next one doesn't; a second is no long time.
-    const once = { timeoutMs: Math.max(intervalMs, 1_000), retries: 0 };
     try {
-      return await this.#beat(once);
+      return await this.#beat(intervalMs);
     } catch (error) {
       if (error.type !== 'server-not-registered' || this.#over) throw error;
       const state = await this.update();
-      return this.#vitals ? this.#beat(once) : state;
+      return this.#vitals ? this.#beat(intervalMs) : state;
     }
   }
 
-  #beat(options) {
-    const body = { ...this.#vitals, instanceId: this.#description.instanceId };
-    return this.#hub.request('POST', `/servers/${encodeURIComponent(this.id)}/heartbeat`, { body, idempotencyKey: null, ...options });
+  /** Not retried: a beat that takes longer than an interval says nothing that the next one doesn't. */
+  #beat(intervalMs) {
+    return this.#hub.request('POST', `/servers/${encodeURIComponent(this.id)}/heartbeat`, {
+      body: { ...this.#vitals, instanceId: this.#description.instanceId },
+      idempotencyKey: null,
+      timeoutMs: Math.max(intervalMs, 1_000),
+      retries: 0,
+    });
   }
 
   #schedule(delayMs) {

@@ -101,7 +101,7 @@ test('registers again where the hub forgot it, and says again how it is', async 
   assert.deepEqual(requests.at(-1).body, { health: 'degraded', detail: 'slow disk', instanceId: server.identity.instanceId });
   assert.equal(requests.at(-1).headers['idempotency-key'], undefined);
   await server.close('done');
-  assert.equal(requests.at(-1).url, '/servers/lms?reason=done');
+  assert.equal(requests.at(-1).url, `/servers/lms?reason=done&instanceId=${server.identity.instanceId}`);
   assert.equal(await server.closed, 'deregistered');
   const count = requests.length;
   await new Promise((resolve) => setTimeout(resolve, 100));
@@ -119,22 +119,18 @@ test('beats at the pace that the last answer named', async (t) => {
   assert.equal(requests.length, 2);
 });
 
-test('a replaced instance stops, and does not disconnect its successor', async (t) => {
+test('a replaced instance stops, and is over', async (t) => {
   const { url, requests } = await startScript(t, (request, response) => {
     if (request.url === '/servers') return registered(response, 20);
     answer(response, 409, { type: 'instance-replaced' });
   });
-  const hub = new Hub(url, { onError: () => {} });
-  const server = await hub.register(lms);
+  const errors = [];
+  const server = await new Hub(url, { onError: (error) => errors.push(error.type) }).register(lms);
   assert.equal(await server.closed, 'replaced');
   await server.close();
   await assert.rejects(server.update({ name: 'x' }), /is over/);
   assert.equal(requests.length, 2);
-
-  const late = await hub.register(lms);
-  await late.close();
-  assert.equal(await late.closed, 'replaced');
-  assert.ok(!requests.some(({ method }) => method === 'DELETE'));
+  assert.deepEqual(errors, ['instance-replaced']);
 });
 
 test('a heartbeat that fails is tried again within the interval, and told once', async (t) => {

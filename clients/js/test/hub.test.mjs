@@ -97,6 +97,17 @@ test('a registered server stays registered through a restart, and through a hub 
   assert.equal(await successor.closed, 'deregistered');
 });
 
+test('one that was replaced does not disconnect its successor', withHub, async (t) => {
+  const { url } = await startHub(t);
+  const hub = new Hub(url);
+  const first = await hub.register(lms);
+  const second = await hub.register(lms);
+  await first.close();
+  assert.equal((await hub.getServer(lms.id)).status, 'connected');
+  await second.close();
+  assert.equal((await hub.getServer(lms.id)).status, 'disconnected');
+});
+
 test('servers drive a workflow together', withHub, async (t) => {
   const { url } = await startHub(t);
   const hub = new Hub(url);

@@ -107,11 +107,11 @@ export async function take(iterator, count) {
 
 /** Resolves with the first truthy answer of `probe`. */
 export async function eventually(probe, what = 'it') {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 30_000;
   for (;;) {
     const value = await probe();
     if (value) return value;
-    if (Date.now() > deadline) throw new Error(`${what} did not come about within 10 s`);
+    if (Date.now() > deadline) throw new Error(`${what} did not come about within 30 s`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

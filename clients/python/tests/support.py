@@ -139,9 +139,9 @@ def take(events: Iterator[T], count: int) -> list[T]:
 
 
 def eventually(probe: Callable[[], T], what: str = "it") -> T:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if value := probe():
             return value
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not come about within 10 s")
+    raise AssertionError(f"{what} did not come about within 30 s")

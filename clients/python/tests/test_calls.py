@@ -141,7 +141,7 @@ def test_registers_again_where_the_hub_forgot_it_and_says_again_how_it_is(script
     assert beat.body == {"health": "degraded", "detail": "slow disk", "instanceId": first.body["instanceId"]}
     assert beat.headers["idempotency-key"] is None
     server.close("done")
-    assert hub.requests[-1].path == "/servers/lms?reason=done"
+    assert hub.requests[-1].path == f"/servers/lms?reason=done&instanceId={first.body['instanceId']}"
     assert server.wait() == "deregistered"
     count = len(hub.requests)
     time.sleep(0.1)
@@ -167,20 +167,16 @@ def replaced(request: Scripted, number: int) -> None:
     request.answer(409, {"type": "instance-replaced"})
 
 
-def test_a_replaced_instance_stops_and_does_not_disconnect_its_successor(script: Scripting) -> None:
+def test_a_replaced_instance_stops_and_is_over(script: Scripting) -> None:
     hub = script(replaced)
-    client = Hub(hub.url, on_error=lambda error: None)
-    server = client.register(**LMS)
+    errors: list[str] = []
+    server = Hub(hub.url, on_error=lambda error: errors.append(getattr(error, "type", ""))).register(**LMS)
     assert server.wait(5) == "replaced"
     server.close()
     with pytest.raises(RuntimeError, match="is over: replaced"):
         server.update(name="x")
     assert len(hub.requests) == 2
-
-    with client.register(**LMS) as late:
-        pass
-    assert late.wait() == "replaced"
-    assert all(request.command != "DELETE" for request in hub.requests)
+    assert errors == ["instance-replaced"]
 
 
 def test_a_replaced_instance_stops_in_asyncio_too(script: Scripting) -> None:

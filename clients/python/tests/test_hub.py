@@ -141,6 +141,15 @@ def test_a_server_stays_registered_through_a_hub_that_lost_its_data(start_hub: S
     assert successor.wait() == "deregistered"
 
 
+def test_one_that_was_replaced_does_not_disconnect_its_successor(start_hub: StartHub) -> None:
+    hub = Hub(start_hub().url)
+    first = hub.register(**LMS)
+    with hub.register(**LMS):
+        first.close()
+        assert hub.get_server(LMS["id"])["status"] == "connected"
+    assert hub.get_server(LMS["id"])["status"] == "disconnected"
+
+
 def test_servers_drive_a_workflow_together(start_hub: StartHub) -> None:
     process = start_hub()
 

@@ -55,32 +55,29 @@ class Lease:
         if self.over:
             return
         self.over = "deregistered"
+        # Naming the instance keeps us from disconnecting one that took our place.
+        query = {"reason": reason, "instance_id": self._description["instanceId"]}
         try:
-            # A DELETE names no instance: ask first, lest we disconnect the one that took our place.
-            yield from self._beat()
-            yield from call(self._settings, "DELETE", f"/servers/{segment(self.state['id'])}", query={"reason": reason})
+            yield from call(self._settings, "DELETE", f"/servers/{segment(self.state['id'])}", query=query)
         except HubError as error:
-            if error.type == "instance-replaced":
-                self.over = "replaced"
-            elif error.status != 404:
+            if error.status != 404:
                 raise
 
     def _beat_or_register(self) -> Steps[Any]:
-        # A beat that takes longer than an interval says nothing that the next one doesn't; a second is no long time.
-        limit = max(self._interval, 1.0)
         try:
-            return (yield from self._beat(limit))
+            return (yield from self._beat())
         except HubError as error:
             if error.type != "server-not-registered":
                 raise
         state = yield from self.register({})
-        return (yield from self._beat(limit)) if self._vitals else state
+        return (yield from self._beat()) if self._vitals else state
 
-    def _beat(self, only_within: float | None = None) -> Steps[Any]:
+    def _beat(self) -> Steps[Any]:
+        """Not retried: a beat that takes longer than an interval says nothing that the next one doesn't."""
         body = {**(self._vitals or {}), "instanceId": self._description["instanceId"]}
         path = f"/servers/{segment(self.state['id'])}/heartbeat"
-        retries = None if only_within is None else 0
-        return call(self._settings, "POST", path, body=body, idempotent=True, timeout=only_within, retries=retries)
+        timeout = max(self._interval, 1.0)
+        return call(self._settings, "POST", path, body=body, idempotent=True, timeout=timeout, retries=0)
 
     def _must_stand(self) -> None:
         if self.over:

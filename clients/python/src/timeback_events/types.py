@@ -390,6 +390,7 @@ class ServerFilter(TypedDict, total=False):
 
 class StepFilter(TypedDict, total=False):
     server_id: str
+    workflow_id: str
     status: StepStatus
     wait: str
     """How long the hub may hold its answer until there is work, such as `30s`."""
