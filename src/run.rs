@@ -12,8 +12,12 @@ use tracing::{info, warn};
 
 use crate::{
     clock::Clock,
-    config::{Config, PatternFlags},
+    config::{Config, OPEN_BY_ACCIDENT, PatternFlags},
     domain::{Command, Event, EventData, Policy, State, command::SwitchPattern, health::Rules},
+    door::{
+        Door, DoorError,
+        tls::{Tls, TlsError},
+    },
     event_log::{self, OpenError, ReadError, Retention},
     health::{self, Leases},
     http::{self, App, Parts},
@@ -38,6 +42,15 @@ pub enum ServeError {
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The door can't be set up.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nobody was asked who they are, on an address that others reach.
+    #[error("INTEGRATION_SSE_HOST: {OPEN_BY_ACCIDENT}")]
+    OpenByAccident,
     /// The system refuses something.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -75,6 +88,11 @@ impl Server {
     fn start(config: Config, listener: TcpListener) -> Result<Self, ServeError> {
         let metrics = Metrics::new()?;
         let clock = Clock::default();
+        let door = Door::open(&config, &clock, &metrics)?;
+        if !door.asks() && !config.auth.open && !listener.local_addr()?.ip().to_canonical().is_loopback() {
+            return Err(ServeError::OpenByAccident);
+        }
+        let tls = config.tls.as_ref().map(|files| Tls::open(files, config.limits.header_timeout)).transpose()?;
         // Switched off as a whole, nothing on the disk is touched.
         let log = event_log::open(config.data_dir.as_deref().filter(|_| config.enabled))?;
         let saved_leases = log.reader.load_leases()?;
@@ -112,15 +130,29 @@ impl Server {
         monitors.spawn(hub::tick(hub.clone(), stop_monitors.clone()));
 
         let drain_timeout = config.drain_timeout;
+        let ends = streams.clone();
+        let end = move |owner| {
+            ends.end_owner(owner, Closing::CredentialsExpired, Instant::now() + drain_timeout);
+        };
+        monitors.spawn(door.clone().watch(end, stop_monitors.clone()));
+        if let Some(tls) = &tls {
+            monitors.spawn(tls.clone().watch(stop_monitors.clone()));
+        }
         let readiness = Arc::new(Readiness::default());
         readiness.loaded();
-        let app = App::new(Parts { config, hub, leases, readiness, metrics, streams: streams.clone() });
+        let app = App::new(Parts { config, hub, leases, readiness, metrics, streams: streams.clone(), door: door.clone() });
         let stop_accepting = CancellationToken::new();
+        let limits = accept::Limits {
+            head_timeout: app.config.limits.header_timeout,
+            head_bytes: app.config.limits.header_bytes,
+            tls,
+            ..accept::Limits::default()
+        };
         let accepting = accept::serve(
             listener,
             http::router(app.clone()),
             streams,
-            accept::Limits::default(),
+            limits,
             stop_accepting.clone(),
         );
         let accepting = tokio::spawn(accepting);
@@ -182,7 +214,9 @@ fn policy(config: &Config) -> Policy {
         heartbeat_interval_ms: millis(config.heartbeat.interval),
         state_retention_age_ms: i64::try_from(millis(config.state_retention.age)).unwrap_or(i64::MAX),
         state_retention_count: config.state_retention.count,
-        ..Policy::default()
+        max_servers: config.limits.servers,
+        max_workflows: config.limits.workflows,
+        max_steps: config.limits.steps,
     }
 }
 

@@ -137,7 +137,7 @@ fn is_tag(tag: &str) -> bool {
 ///
 /// # Errors
 /// Names the first unknown scope.
-pub fn scopes<'a>(names: impl Iterator<Item = &'a str>, lenient: bool) -> Result<Scopes, String> {
+pub(super) fn scopes<'a>(names: impl Iterator<Item = &'a str>, lenient: bool) -> Result<Scopes, String> {
     let mut known = Vec::new();
     for name in names {
         match Scope::parse(name) {
