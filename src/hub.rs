@@ -7,6 +7,7 @@
 
 mod draft;
 mod recovery;
+mod watched;
 mod writer;
 
 use std::{
@@ -31,6 +32,7 @@ use crate::{
 
 pub use crate::event_log::SavedLease;
 pub use recovery::RecoveryError;
+use watched::Watched;
 
 /// A handle on the writer. Cheap to clone.
 #[derive(Clone)]
@@ -174,6 +176,8 @@ impl Hub {
         tail: Arc<Tail>,
     ) -> Result<(Self, Idle), RecoveryError> {
         let OpenLog { writer, reader } = log;
+        let reader: Arc<dyn LogReader> =
+            Arc::new(Watched::new(reader, settings.metrics.corrupt.clone()));
         let state = recovery::recover(&*reader, &settings.policy)?;
         let (requests, receiver) = mpsc::channel(QUEUE_LENGTH);
         let shared = Arc::new(Shared {
