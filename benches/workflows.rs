@@ -18,8 +18,18 @@ const NOW: i64 = 1_763_790_000_000;
 
 fn carry_out(state: &mut State, policy: &Policy, command: &Command) {
     for what in state.decide(command, policy, NOW).unwrap().events {
-        let position = Position { epoch: Epoch::from_random(1), sequence: state.sequence + 1 };
-        state.evolve(&Event { position, timestamp: NOW, what }, policy);
+        let position = Position {
+            epoch: Epoch::from_random(1),
+            sequence: state.sequence + 1,
+        };
+        state.evolve(
+            &Event {
+                position,
+                timestamp: NOW,
+                what,
+            },
+            policy,
+        );
     }
 }
 
@@ -44,7 +54,11 @@ fn fleet(workflows: usize, steps: usize) -> (State, Policy) {
     for workflow in 0..workflows {
         let fresh = || "unused".parse().unwrap();
         let start = StartWorkflow::parse(&definition(workflow, steps), "", fresh).unwrap();
-        carry_out(&mut state, &policy, &Command::StartWorkflow(Box::new(start)));
+        carry_out(
+            &mut state,
+            &policy,
+            &Command::StartWorkflow(Box::new(start)),
+        );
     }
     (state, policy)
 }
@@ -60,7 +74,10 @@ fn reports(c: &mut Criterion) {
     let mut group = c.benchmark_group("report");
     for (workflows, steps) in [(1, 50), (1_000, 50), (1, 5_000)] {
         let (state, policy) = fleet(workflows, steps);
-        let (claim, end) = (report(workflows / 2, 7, "running"), report(workflows / 2, 7, "completed"));
+        let (claim, end) = (
+            report(workflows / 2, 7, "running"),
+            report(workflows / 2, 7, "completed"),
+        );
         group.bench_function(format!("claim and complete, {workflows} x {steps}"), |b| {
             b.iter_batched_ref(
                 || state.clone(),
@@ -79,9 +96,17 @@ fn work(c: &mut Criterion) {
     let mut group = c.benchmark_group("GET /steps");
     for (workflows, steps) in [(1, 50), (1_000, 50)] {
         let (state, policy) = fleet(workflows, steps);
-        for (what, status) in [("10 ready", StepStatus::Ready), ("none running", StepStatus::Running)] {
+        for (what, status) in [
+            ("10 ready", StepStatus::Ready),
+            ("none running", StepStatus::Running),
+        ] {
             let server = Some("server-0".parse().unwrap());
-            let query = StepQuery { server, status: Some(status), limit: 10, ..StepQuery::default() };
+            let query = StepQuery {
+                server,
+                status: Some(status),
+                limit: 10,
+                ..StepQuery::default()
+            };
             group.bench_function(format!("{what}, {workflows} x {steps}"), |b| {
                 b.iter(|| black_box(state.workflows.steps_page(&query, NOW, &policy)));
             });

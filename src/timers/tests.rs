@@ -21,16 +21,31 @@ impl Bench {
     fn new() -> Self {
         let (state, clock) = (State::default(), Clock::frozen(5_000, 1_000_000));
         let timers = Timers::recover(clock.clone(), &state);
-        Self { state, policy: Policy::default(), clock, timers }
+        Self {
+            state,
+            policy: Policy::default(),
+            clock,
+            timers,
+        }
     }
 
     fn command(&mut self, command: &Command) {
         let now = self.clock.wall_ms();
-        let decision = self.state.decide(command, &self.policy, now).expect("accepted");
+        let decision = self
+            .state
+            .decide(command, &self.policy, now)
+            .expect("accepted");
         let mut events = Vec::new();
         for what in decision.events {
-            let position = Position { epoch: Epoch::from_random(7), sequence: self.state.sequence + 1 };
-            let event = Event { position, timestamp: now, what };
+            let position = Position {
+                epoch: Epoch::from_random(7),
+                sequence: self.state.sequence + 1,
+            };
+            let event = Event {
+                position,
+                timestamp: now,
+                what,
+            };
             self.state.evolve(&event, &self.policy);
             events.push(event);
         }
@@ -38,7 +53,8 @@ impl Bench {
     }
 
     fn start(&mut self, definition: &Value) {
-        let start = StartWorkflow::parse(definition, "", || "w".parse().expect("an id")).expect("a definition");
+        let start = StartWorkflow::parse(definition, "", || "w".parse().expect("an id"))
+            .expect("a definition");
         self.command(&Command::StartWorkflow(Box::new(start)));
     }
 
@@ -50,8 +66,14 @@ impl Bench {
 
     /// What is due and still runs.
     fn due(&self) -> Vec<String> {
-        let (due, _) = self.timers.schedule.lock().take_due(self.clock.mono_ms(), 100);
-        let live = due.into_iter().filter(|deadline| deadline.is_live(&self.state));
+        let (due, _) = self
+            .timers
+            .schedule
+            .lock()
+            .take_due(self.clock.mono_ms(), 100);
+        let live = due
+            .into_iter()
+            .filter(|deadline| deadline.is_live(&self.state));
         live.map(|deadline| match deadline.claim {
             Some((step, attempt)) => format!("{}/{step} #{attempt}", deadline.workflow),
             None => deadline.workflow.to_string(),
@@ -96,14 +118,24 @@ fn another_attempt_has_another_deadline() {
     bench.report("a", &json!({"status": "failed"}));
     bench.report("a", &json!({"status": "running"}));
     bench.clock.advance(60);
-    assert_eq!(bench.due(), [""; 0], "the first attempt's time is nobody's any more");
+    assert_eq!(
+        bench.due(),
+        [""; 0],
+        "the first attempt's time is nobody's any more"
+    );
     bench.clock.advance(40);
     assert_eq!(bench.due(), ["w/a #2"]);
 }
 
 #[test]
 fn a_restart_leaves_what_was_left_and_never_more() {
-    for (down_ms, left_of_claim, left_of_workflow) in [(0, 80, 980), (30, 50, 950), (500, 0, 480), (5_000, 0, 0), (-9_000, 100, 1_000)] {
+    for (down_ms, left_of_claim, left_of_workflow) in [
+        (0, 80, 980),
+        (30, 50, 950),
+        (500, 0, 480),
+        (5_000, 0, 0),
+        (-9_000, 100, 1_000),
+    ] {
         let mut bench = Bench::new();
         bench.start(&definition());
         bench.report("a", &json!({"status": "running"}));
@@ -116,7 +148,11 @@ fn a_restart_leaves_what_was_left_and_never_more() {
         while let Some(Reverse(entry)) = schedule.heap.pop() {
             dues.push(entry.due - 7);
         }
-        assert_eq!(dues, [left_of_claim, left_of_workflow], "down for {down_ms} ms");
+        assert_eq!(
+            dues,
+            [left_of_claim, left_of_workflow],
+            "down for {down_ms} ms"
+        );
     }
 }
 

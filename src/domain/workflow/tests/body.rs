@@ -14,11 +14,18 @@ fn parse(body: &Value) -> Result<StartWorkflow, Vec<FieldError>> {
 }
 
 fn mistakes<T: std::fmt::Debug>(result: Result<T, Vec<FieldError>>) -> Vec<(String, String)> {
-    result.expect_err("mistakes").into_iter().map(|error| (error.pointer, error.detail)).collect()
+    result
+        .expect_err("mistakes")
+        .into_iter()
+        .map(|error| (error.pointer, error.detail))
+        .collect()
 }
 
 fn pointers<T: std::fmt::Debug>(result: Result<T, Vec<FieldError>>) -> Vec<String> {
-    mistakes(result).into_iter().map(|(pointer, _)| pointer).collect()
+    mistakes(result)
+        .into_iter()
+        .map(|(pointer, _)| pointer)
+        .collect()
 }
 
 /// A definition of the shape that people have: other names, parameters, and fields that mean nothing here.
@@ -66,10 +73,14 @@ fn error_handling_counts_only_where_it_says_continue() {
         (json!({}), None),
         (json!({"strategy": "stop-on-error", "maxFailures": 2}), None),
         (json!({"strategy": "continue-on-error"}), Some(u32::MAX)),
-        (json!({"strategy": "continue-on-error", "maxFailures": 0}), Some(0)),
+        (
+            json!({"strategy": "continue-on-error", "maxFailures": 0}),
+            Some(0),
+        ),
     ];
     for (handling, wanted) in table {
-        let start = parse(&json!({"name": "T", "steps": ["a"], "errorHandling": handling})).expect("a definition");
+        let start = parse(&json!({"name": "T", "steps": ["a"], "errorHandling": handling}))
+            .expect("a definition");
         assert_eq!(start.max_failures, wanted, "{handling}");
     }
 }
@@ -105,9 +116,15 @@ fn every_mistake_is_named_at_once() {
         "/errorHandling/maxFailures",
         "/occurredAt",
     ] {
-        assert!(found.iter().any(|found| found == pointer), "{pointer} in {found:?}");
+        assert!(
+            found.iter().any(|found| found == pointer),
+            "{pointer} in {found:?}"
+        );
     }
-    assert_eq!(pointers(parse(&json!({"name": "T", "workflow": "a, b"}))), ["/workflow"]);
+    assert_eq!(
+        pointers(parse(&json!({"name": "T", "workflow": "a, b"}))),
+        ["/workflow"]
+    );
     assert_eq!(pointers(parse(&json!([]))), [""]);
 }
 
@@ -124,13 +141,22 @@ fn cycles_unknown_dependencies_and_double_ids_are_named() {
     assert_eq!(
         found,
         [
-            ("/workflow/5/id".to_owned(), "step e is declared twice: also at /workflow/4".to_owned()),
+            (
+                "/workflow/5/id".to_owned(),
+                "step e is declared twice: also at /workflow/4".to_owned()
+            ),
             (
                 "/workflow/4/dependsOn".to_owned(),
                 "step e depends on ghost, which is not a step of this workflow".to_owned()
             ),
-            ("/workflow/0/dependsOn".to_owned(), "these steps wait for each other: a -> c -> b -> a".to_owned()),
-            ("/workflow/3/dependsOn".to_owned(), "these steps wait for each other: d -> d".to_owned()),
+            (
+                "/workflow/0/dependsOn".to_owned(),
+                "these steps wait for each other: a -> c -> b -> a".to_owned()
+            ),
+            (
+                "/workflow/3/dependsOn".to_owned(),
+                "these steps wait for each other: d -> d".to_owned()
+            ),
         ]
     );
 }
@@ -140,7 +166,13 @@ fn a_long_chain_is_no_cycle() {
     let steps: Vec<Value> = (0..10_000)
         .map(|n: u32| json!({"id": format!("s{n}"), "dependsOn": n.checked_sub(1).map(|n| vec![format!("s{n}")]).unwrap_or_default()}))
         .collect();
-    assert_eq!(parse(&json!({"name": "T", "steps": steps})).expect("a definition").steps.len(), 10_000);
+    assert_eq!(
+        parse(&json!({"name": "T", "steps": steps}))
+            .expect("a definition")
+            .steps
+            .len(),
+        10_000
+    );
 }
 
 #[test]
@@ -152,28 +184,60 @@ fn a_value_nested_too_deep_is_refused_before_it_is_stored() {
     };
     assert!(report(60).is_ok());
     assert_eq!(pointers(report(61)), ["/result"]);
-    assert_eq!(pointers(parse(&json!({"name": "T", "steps": [], "note": deep(60)}))), [""]);
+    assert_eq!(
+        pointers(parse(&json!({"name": "T", "steps": [], "note": deep(60)}))),
+        [""]
+    );
 }
 
 #[test]
 fn reports_are_read_whole() {
     let read = |body: &Value| ReportStep::parse(body, "", workflow_id("w"), step_id("a"));
-    let full = read(&json!({"status": "completed", "serverId": "s1", "instanceId": "i1", "attempt": 2,
-                            "result": {"b": 1, "a": 2}, "occurredAt": 5}))
+    let full = read(
+        &json!({"status": "completed", "serverId": "s1", "instanceId": "i1", "attempt": 2,
+                            "result": {"b": 1, "a": 2}, "occurredAt": 5}),
+    )
     .expect("a report");
     assert_eq!((full.attempt, full.occurred_at), (Some(2), Some(5)));
-    let StepReport::Completed { result: Some(result) } = full.report else { panic!("another report") };
+    let StepReport::Completed {
+        result: Some(result),
+    } = full.report
+    else {
+        panic!("another report")
+    };
     assert_eq!(result.as_str(), r#"{"b":1,"a":2}"#, "as it was sent");
-    assert_eq!(read(&json!({"status": "running", "result": null})).expect("a claim").report, StepReport::Running);
+    assert_eq!(
+        read(&json!({"status": "running", "result": null}))
+            .expect("a claim")
+            .report,
+        StepReport::Running
+    );
     let silent = read(&json!({"status": "failed"})).expect("a failure");
-    assert_eq!(silent.report, StepReport::Failed { error: "no reason was given".to_owned() });
+    assert_eq!(
+        silent.report,
+        StepReport::Failed {
+            error: "no reason was given".to_owned()
+        }
+    );
     let table = [
         (json!({}), vec!["/status"]),
         (json!({"status": "done"}), vec!["/status"]),
-        (json!({"status": "running", "result": 1, "error": "x"}), vec!["/result", "/error"]),
-        (json!({"status": "completed", "error": "x", "attempt": 0}), vec!["/error", "/attempt"]),
-        (json!({"status": "failed", "result": 1, "serverId": "a b", "instanceId": 3}), vec!["/result", "/serverId", "/instanceId"]),
-        (json!({"status": "failed", "error": {"message": "x"}}), vec!["/error"]),
+        (
+            json!({"status": "running", "result": 1, "error": "x"}),
+            vec!["/result", "/error"],
+        ),
+        (
+            json!({"status": "completed", "error": "x", "attempt": 0}),
+            vec!["/error", "/attempt"],
+        ),
+        (
+            json!({"status": "failed", "result": 1, "serverId": "a b", "instanceId": 3}),
+            vec!["/result", "/serverId", "/instanceId"],
+        ),
+        (
+            json!({"status": "failed", "error": {"message": "x"}}),
+            vec!["/error"],
+        ),
     ];
     for (body, wanted) in table {
         assert_eq!(pointers(read(&body)), wanted, "{body}");
@@ -182,15 +246,31 @@ fn reports_are_read_whole() {
 
 #[test]
 fn endings_are_read_whole() {
-    let read = |kind: EndKind, body: Option<&Value>| EndWorkflow::parse(kind, body, "", workflow_id("w"));
+    let read =
+        |kind: EndKind, body: Option<&Value>| EndWorkflow::parse(kind, body, "", workflow_id("w"));
     let ending = |kind: EndKind, body: &Value| read(kind, Some(body)).expect("an ending").ending;
-    assert_eq!(read(EndKind::Complete, None).expect("an ending").ending, Ending::Completed { results: None });
-    assert_eq!(read(EndKind::Cancel, None).expect("an ending").ending, Ending::Cancelled { reason: None });
+    assert_eq!(
+        read(EndKind::Complete, None).expect("an ending").ending,
+        Ending::Completed { results: None }
+    );
+    assert_eq!(
+        read(EndKind::Cancel, None).expect("an ending").ending,
+        Ending::Cancelled { reason: None }
+    );
     assert_eq!(
         ending(EndKind::Fail, &json!({"error": "e", "failedStep": "a"})),
-        Ending::Failed { error: "e".to_owned(), failed_step: Some(step_id("a")) }
+        Ending::Failed {
+            error: "e".to_owned(),
+            failed_step: Some(step_id("a"))
+        }
     );
     assert_eq!(pointers(read(EndKind::Fail, None)), ["/error"]);
-    assert_eq!(pointers(read(EndKind::Fail, Some(&json!({"error": "", "failedStep": "a b"})))), ["/failedStep", "/error"]);
+    assert_eq!(
+        pointers(read(
+            EndKind::Fail,
+            Some(&json!({"error": "", "failedStep": "a b"}))
+        )),
+        ["/failedStep", "/error"]
+    );
     assert_eq!(pointers(read(EndKind::Complete, Some(&json!([])))), [""]);
 }

@@ -18,18 +18,38 @@ struct Fleet {
 
 impl Fleet {
     fn with(steps: &Value) -> Self {
-        let mut fleet = Self { state: State::default(), policy: Policy::default(), log: Vec::new() };
-        fleet.command(&Command::StartWorkflow(Box::new(start(&json!({"name": "Test", "steps": steps})))));
+        let mut fleet = Self {
+            state: State::default(),
+            policy: Policy::default(),
+            log: Vec::new(),
+        };
+        fleet.command(&Command::StartWorkflow(Box::new(start(
+            &json!({"name": "Test", "steps": steps}),
+        ))));
         fleet
     }
 
     /// Decides and evolves; reactions wait until they are asked for.
     fn command(&mut self, command: &Command) -> Vec<String> {
-        let decision = self.state.decide(command, &self.policy, 1_000).expect("accepted");
-        let kinds = decision.events.iter().map(|event| event.data.kind_str().to_owned()).collect();
+        let decision = self
+            .state
+            .decide(command, &self.policy, 1_000)
+            .expect("accepted");
+        let kinds = decision
+            .events
+            .iter()
+            .map(|event| event.data.kind_str().to_owned())
+            .collect();
         for what in decision.events {
-            let position = Position { epoch: Epoch::from_random(7), sequence: self.state.sequence + 1 };
-            let event = Event { position, timestamp: 1_000, what };
+            let position = Position {
+                epoch: Epoch::from_random(7),
+                sequence: self.state.sequence + 1,
+            };
+            let event = Event {
+                position,
+                timestamp: 1_000,
+                what,
+            };
             self.state.evolve(&event, &self.policy);
             self.log.push(event);
         }
@@ -39,7 +59,8 @@ impl Fleet {
     fn register(&mut self, instance: Option<&str>) {
         let mut body = json!({"id": "s1", "name": "S", "transport": "http"});
         body["instanceId"] = instance.map_or(Value::Null, Value::from);
-        let register = Register::parse(&body, "", || unreachable!("it has an id")).expect("a server");
+        let register =
+            Register::parse(&body, "", || unreachable!("it has an id")).expect("a server");
         self.command(&Command::Register(Box::new(register)));
     }
 
@@ -72,11 +93,17 @@ impl Fleet {
     /// What the log alone leads to: the hub died and was started again.
     fn restart(&mut self) {
         self.state = State::default();
-        self.log.iter().for_each(|event| self.state.evolve(event, &self.policy));
+        self.log
+            .iter()
+            .for_each(|event| self.state.evolve(event, &self.policy));
     }
 
     fn is(&self, step: &str) -> String {
-        let workflow = self.state.workflows.get(&workflow_id("w")).expect("the workflow");
+        let workflow = self
+            .state
+            .workflows
+            .get(&workflow_id("w"))
+            .expect("the workflow");
         let step = workflow.step(&step_id(step)).expect("the step");
         format!("{} #{}", step.status().as_str(), step.attempt())
     }
@@ -98,13 +125,29 @@ fn a_gone_servers_steps_are_given_back_once_and_after_a_crash_too() {
     fleet.deregister();
     assert_eq!(fleet.is("a"), "running #1", "nothing reacted yet");
     fleet.restart();
-    assert_eq!(fleet.react(), ["workflow_step_failed", "workflow_step_failed"]);
-    assert_eq!((fleet.is("a"), fleet.is("b"), fleet.is("c")), ("ready #1".into(), "ready #1".into(), "running #1".into()));
-    let EventData::WorkflowStepFailed(data) = &fleet.log.iter().rev().find(|e| e.what.data.workflow().is_some()).expect("one").what.data
+    assert_eq!(
+        fleet.react(),
+        ["workflow_step_failed", "workflow_step_failed"]
+    );
+    assert_eq!(
+        (fleet.is("a"), fleet.is("b"), fleet.is("c")),
+        ("ready #1".into(), "ready #1".into(), "running #1".into())
+    );
+    let EventData::WorkflowStepFailed(data) = &fleet
+        .log
+        .iter()
+        .rev()
+        .find(|e| e.what.data.workflow().is_some())
+        .expect("one")
+        .what
+        .data
     else {
         panic!("another event")
     };
-    assert_eq!((data.reason.as_str(), data.will_retry), ("server_disconnected", true));
+    assert_eq!(
+        (data.reason.as_str(), data.will_retry),
+        ("server_disconnected", true)
+    );
     fleet.restart();
     assert_eq!(fleet.react(), [""; 0], "once");
 }
@@ -118,7 +161,10 @@ fn a_replaced_instances_steps_are_given_back_and_its_successors_stay() {
     fleet.report("b running by s1 /i2");
     fleet.register(Some("i2"));
     assert_eq!(fleet.react(), ["workflow_step_failed"]);
-    assert_eq!((fleet.is("a"), fleet.is("b")), ("ready #1".into(), "running #1".into()));
+    assert_eq!(
+        (fleet.is("a"), fleet.is("b")),
+        ("ready #1".into(), "running #1".into())
+    );
     fleet.report("a running by s1 /i2");
     assert_eq!(fleet.is("a"), "running #2");
 }
@@ -137,7 +183,11 @@ fn between_loss_and_reaction_nobody_gets_the_attempt() {
         assert!(refused(&fleet, line), "{line}");
     }
     fleet.react();
-    assert_eq!(fleet.report("a failed:I fell by s1 #1"), [""; 0], "known already");
+    assert_eq!(
+        fleet.report("a failed:I fell by s1 #1"),
+        [""; 0],
+        "known already"
+    );
 }
 
 #[test]
@@ -148,7 +198,10 @@ fn a_loss_without_a_retry_left_fails_the_workflow_and_frees_its_steps() {
     fleet.report("b running by s1");
     fleet.deregister();
     assert_eq!(fleet.react(), ["workflow_step_failed", "workflow_failed"]);
-    assert_eq!((fleet.is("a"), fleet.is("b")), ("failed #1".into(), "failed #1".into()));
+    assert_eq!(
+        (fleet.is("a"), fleet.is("b")),
+        ("failed #1".into(), "failed #1".into())
+    );
 }
 
 #[test]

@@ -27,18 +27,22 @@ enum Act {
     /// The hub gets to its reactions.
     React,
     /// The hub dies and starts from a snapshot, or from the log alone.
-    Crash { from_snapshot: bool },
+    Crash {
+        from_snapshot: bool,
+    },
 }
 
 fn definitions() -> [StartWorkflow; 3] {
     [
-        start(&json!({"id": "declared", "name": "D", "timeoutMs": 9, "steps": [
-            {"id": "a", "retries": 1, "timeout": 5},
-            {"id": "b", "dependsOn": ["a"], "required": false},
-            {"id": "c", "dependsOn": ["a"], "server": "s1", "retries": 2, "timeout": 5},
-            {"id": "d", "dependsOn": ["b", "c"]},
-            "e",
-        ]})),
+        start(
+            &json!({"id": "declared", "name": "D", "timeoutMs": 9, "steps": [
+                {"id": "a", "retries": 1, "timeout": 5},
+                {"id": "b", "dependsOn": ["a"], "required": false},
+                {"id": "c", "dependsOn": ["a"], "server": "s1", "retries": 2, "timeout": 5},
+                {"id": "d", "dependsOn": ["b", "c"]},
+                "e",
+            ]}),
+        ),
         start(&json!({"id": "lenient", "name": "L",
             "steps": ["a", {"id": "b", "dependsOn": ["a"]}, {"id": "c", "timeout": 1}, {"id": "d", "dependsOn": ["c"]}, "e"],
             "errorHandling": {"strategy": "continue-on-error", "maxFailures": 2}})),
@@ -47,28 +51,51 @@ fn definitions() -> [StartWorkflow; 3] {
 }
 
 fn a_report() -> impl Strategy<Value = ReportStep> {
-    let status = select(vec!["running", "completed", "completed:1", "failed", "failed:other"]);
+    let status = select(vec![
+        "running",
+        "completed",
+        "completed:1",
+        "failed",
+        "failed:other",
+    ]);
     let server = prop::option::of(select(&SERVERS[..]));
     let instance = prop::option::of(select(vec!["i1", "i2"]));
     let attempt = prop::option::of(1_u32..4);
-    (select(&WORKFLOWS[..]), select(&STEPS[..]), status, server, instance, attempt).prop_map(
-        |(workflow, step, status, server, instance, attempt)| {
+    (
+        select(&WORKFLOWS[..]),
+        select(&STEPS[..]),
+        status,
+        server,
+        instance,
+        attempt,
+    )
+        .prop_map(|(workflow, step, status, server, instance, attempt)| {
             let words = [
                 server.map(|server| format!(" by {server}")),
                 instance.map(|instance| format!(" /{instance}")),
                 attempt.map(|attempt| format!(" #{attempt}")),
             ];
-            let line = format!("{step} {status}{}", words.into_iter().flatten().collect::<String>());
-            ReportStep { workflow: workflow_id(workflow), ..report(&line) }
-        },
-    )
+            let line = format!(
+                "{step} {status}{}",
+                words.into_iter().flatten().collect::<String>()
+            );
+            ReportStep {
+                workflow: workflow_id(workflow),
+                ..report(&line)
+            }
+        })
 }
 
 fn an_act() -> impl Strategy<Value = Act> {
     let ending = prop_oneof![
         Just(Ending::Completed { results: None }),
-        Just(Ending::Completed { results: Some(Json::trusted("[1]")) }),
-        Just(Ending::Failed { error: "e".to_owned(), failed_step: None }),
+        Just(Ending::Completed {
+            results: Some(Json::trusted("[1]"))
+        }),
+        Just(Ending::Failed {
+            error: "e".to_owned(),
+            failed_step: None
+        }),
         Just(Ending::Cancelled { reason: None }),
     ];
     let workflow = || select(&WORKFLOWS[..]).prop_map(workflow_id);
@@ -88,20 +115,28 @@ fn act(world: &mut World, act: &Act) {
     let command = match act {
         Act::Report(report) => Command::ReportStep(Box::new(report.clone())),
         Act::End(end) => Command::EndWorkflow(Box::new(end.clone())),
-        Act::StepTimedOut(workflow, step, attempt) => {
-            Command::StepTimedOut { workflow: workflow.clone(), step: step.clone(), attempt: *attempt }
-        }
-        Act::WorkflowTimedOut(workflow) => Command::WorkflowTimedOut { workflow: workflow.clone() },
+        Act::StepTimedOut(workflow, step, attempt) => Command::StepTimedOut {
+            workflow: workflow.clone(),
+            step: step.clone(),
+            attempt: *attempt,
+        },
+        Act::WorkflowTimedOut(workflow) => Command::WorkflowTimedOut {
+            workflow: workflow.clone(),
+        },
         Act::Disconnect(server) => return world.disconnect(server),
         Act::React => {
             world.react();
             return;
         }
-        Act::Crash { from_snapshot: true } => {
+        Act::Crash {
+            from_snapshot: true,
+        } => {
             world.workflows = restored(&world.workflows);
             return;
         }
-        Act::Crash { from_snapshot: false } => {
+        Act::Crash {
+            from_snapshot: false,
+        } => {
             world.workflows = folded(world, 0, Workflows::default());
             return;
         }
@@ -110,7 +145,10 @@ fn act(world: &mut World, act: &Act) {
     // Deciding twice does no harm: a repeat finds nothing left to do, or is refused.
     let doubled = world.decide(&command);
     if let (Ok(first), Ok(doubled)) = (first, doubled) {
-        assert!(first.is_empty() || doubled.is_empty(), "carried out twice: {command:?}: {first:?}, {doubled:?}");
+        assert!(
+            first.is_empty() || doubled.is_empty(),
+            "carried out twice: {command:?}: {first:?}, {doubled:?}"
+        );
     }
 }
 
@@ -143,21 +181,32 @@ fn check(world: &World) {
             };
             let all_ended = step.declaration().depends_on.iter().all(has_ended);
             match step.status() {
-                StepStatus::Pending => assert!(!running || !all_ended, "pending though all its dependencies ended"),
+                StepStatus::Pending => assert!(
+                    !running || !all_ended,
+                    "pending though all its dependencies ended"
+                ),
                 StepStatus::Ready => assert!(running && all_ended, "ready too early, or too late"),
                 StepStatus::Running => assert!(running && all_ended && step.attempt() > 0),
                 StepStatus::Completed => assert!(all_ended && step.attempt() > 0),
                 StepStatus::Failed => assert!(step.attempt() > 0),
             }
-            assert!(step.attempt() <= step.plan.retries() + 1, "more attempts than retries allow");
+            assert!(
+                step.attempt() <= step.plan.retries() + 1,
+                "more attempts than retries allow"
+            );
         }
         let view = workflow.summary();
         let ended = workflow.steps().filter(|step| {
             step.status() == StepStatus::Completed
-                || (step.status() == StepStatus::Failed && !step.plan.required && step.run.past.len() == step.attempt() as usize)
+                || (step.status() == StepStatus::Failed
+                    && !step.plan.required
+                    && step.run.past.len() == step.attempt() as usize)
         });
         assert_eq!(view.completed_steps as usize, ended.count());
-        assert!(!running || !workflow.about.declared || view.completed_steps < view.total_steps, "done, but not ended");
+        assert!(
+            !running || !workflow.about.declared || view.completed_steps < view.total_steps,
+            "done, but not ended"
+        );
     }
 }
 
@@ -169,7 +218,10 @@ fn check_log(world: &World) {
     for event in &world.log {
         let data = &event.what.data;
         if let Some(workflow) = data.workflow() {
-            assert!(!ended.contains(workflow), "something happened to an ended workflow: {data:?}");
+            assert!(
+                !ended.contains(workflow),
+                "something happened to an ended workflow: {data:?}"
+            );
         }
         match data {
             EventData::WorkflowCompleted(data) => assert!(ended.insert(data.workflow_id.clone())),
@@ -177,13 +229,22 @@ fn check_log(world: &World) {
             EventData::WorkflowStepStarted(data) => {
                 let claim = (data.workflow_id.clone(), data.step_id.clone(), data.attempt);
                 let holder = data.server_id.as_ref().map(ToString::to_string);
-                assert!(holders.insert(claim, holder).is_none(), "two claims of one attempt: {data:?}");
+                assert!(
+                    holders.insert(claim, holder).is_none(),
+                    "two claims of one attempt: {data:?}"
+                );
             }
             EventData::WorkflowStepCompleted(data) => {
-                assert!(over.insert((data.workflow_id.clone(), data.step_id.clone(), data.attempt)), "ended twice");
+                assert!(
+                    over.insert((data.workflow_id.clone(), data.step_id.clone(), data.attempt)),
+                    "ended twice"
+                );
             }
             EventData::WorkflowStepFailed(data) => {
-                assert!(over.insert((data.workflow_id.clone(), data.step_id.clone(), data.attempt)), "failed twice");
+                assert!(
+                    over.insert((data.workflow_id.clone(), data.step_id.clone(), data.attempt)),
+                    "failed twice"
+                );
             }
             _ => {}
         }
