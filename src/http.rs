@@ -5,8 +5,8 @@
 mod cloudevents;
 mod dashboard;
 mod events;
-mod gate;
 pub mod extract;
+mod gate;
 mod guard;
 mod heartbeats;
 mod history;

@@ -144,7 +144,10 @@ async fn event(
         .map(|(_, id)| id.to_owned())
         .unwrap_or_default();
     let reader = app.hub.reader().clone();
-    let visible = Filter { grant: guest.grant.clone(), ..Filter::all() };
+    let visible = Filter {
+        grant: guest.grant.clone(),
+        ..Filter::all()
+    };
     Ok(json_response(
         StatusCode::OK,
         blocking(move || one(&*reader, &id, &visible)).await??,

@@ -48,9 +48,19 @@ pub(super) enum Way {
 
 /// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
 /// that may be the short one. A head that takes longer than it may ends the connection.
-pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr, limits: &Limits) -> Way {
+pub(super) async fn find(
+    router: &Router,
+    socket: &TcpStream,
+    remote: SocketAddr,
+    limits: &Limits,
+) -> Way {
     let mut read = Vec::with_capacity(READ);
-    let Ok(Some(request)) = timeout(limits.head_timeout, request_for_stream(socket, &mut read, limits.head_bytes)).await else {
+    let Ok(Some(request)) = timeout(
+        limits.head_timeout,
+        request_for_stream(socket, &mut read, limits.head_bytes),
+    )
+    .await
+    else {
         return Way::Gone;
     };
     let Some(mut request) = request else {
@@ -74,7 +84,11 @@ pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr
 }
 
 /// The request, where it is one for a stream; `None` outside where the client is gone.
-async fn request_for_stream(socket: &TcpStream, read: &mut Vec<u8>, most: usize) -> Option<Option<Box<Request<Body>>>> {
+async fn request_for_stream(
+    socket: &TcpStream,
+    read: &mut Vec<u8>,
+    most: usize,
+) -> Option<Option<Box<Request<Body>>>> {
     loop {
         match socket.try_read_buf(read) {
             Ok(0) => return None,
@@ -227,7 +241,9 @@ mod tests {
     #[test]
     fn the_request_is_what_the_client_sent() {
         let text = "GET /events?since=1h HTTP/1.1\r\nHost: a\r\nLast-Event-ID: x-1\r\nCookie: a\r\nCookie: b\r\n\r\n";
-        let Parsed::Stream(request) = parse(text.as_bytes(), MOST) else { panic!("a stream") };
+        let Parsed::Stream(request) = parse(text.as_bytes(), MOST) else {
+            panic!("a stream")
+        };
         assert_eq!(request.uri(), "/events?since=1h");
         assert_eq!(request.headers()["last-event-id"], "x-1");
         assert_eq!(request.headers().get_all("cookie").iter().count(), 2);

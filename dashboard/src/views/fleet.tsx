@@ -285,7 +285,8 @@ const COLUMNS: { column?: Column; label: string; cell: string }[] = [
 ];
 
 const SPANS: readonly (readonly [number, string])[] = [
-  [15 * MINUTE, '15 minutes'],
+  [5 * MINUTE, '5 minutes'],
+  [30 * MINUTE, '30 minutes'],
   [HOUR, 'hour'],
   [6 * HOUR, '6 hours'],
   [24 * HOUR, '24 hours'],

@@ -248,10 +248,11 @@ fn one_event_is_there_gone_or_damaged() {
         head: 6,
         corrupt: Some(5),
     };
-    let status = |sequence: u64| match one(&log, &format!("000000000000-{sequence}")) {
-        Ok(_) => 200,
-        Err(problem) => problem.status.as_u16(),
-    };
+    let status =
+        |sequence: u64| match one(&log, &format!("000000000000-{sequence}"), &Filter::all()) {
+            Ok(_) => 200,
+            Err(problem) => problem.status.as_u16(),
+        };
     assert_eq!(
         [0, 3, 4, 5, 6, 7].map(status),
         [404, 410, 200, 410, 200, 404]
