@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+pub(crate) use cross::OPEN_BY_ACCIDENT;
 pub use docs::{effective, env_file, env_file_minimal, help, markdown};
 pub use report::{Mistake, Mistakes, Warning};
 pub use table::{SETTINGS, Setting};

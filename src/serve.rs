@@ -27,6 +27,7 @@ use hyper_util::{
 };
 use parking_lot::Mutex;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -34,7 +35,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::{http::problem::Problem, streams::Streams};
+use crate::{
+    door::tls::{Encrypted, Tls},
+    http::problem::Problem,
+    streams::Streams,
+};
 use direct::Way;
 use rewind::Rewind;
 
@@ -42,11 +47,8 @@ use rewind::Rewind;
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
 const BACKLOG: i32 = 65_535;
 
-/// Longest request head, in bytes, the request line included.
-pub const MAX_HEAD: usize = 16 * 1024;
-
-/// What hyper reads of a head before it gives up by itself.
-const HYPER_BUFFER: usize = 64 * 1024;
+/// How much more hyper reads of a head than may be, before it gives up by itself.
+const HYPER_BUFFER: usize = 4;
 
 /// How long it waits where no socket can be accepted (no file descriptors are left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -58,6 +60,10 @@ pub struct Limits {
     pub heads: usize,
     /// How long a fresh connection may take for its first head.
     pub head_timeout: Duration,
+    /// Longest request head, in bytes, the request line included.
+    pub head_bytes: usize,
+    /// Encrypts connections; `None`: plain HTTP.
+    pub tls: Option<Tls>,
     /// How long a connection may be idle between two requests, and take for the next head.
     pub idle_timeout: Duration,
     /// How long requests may go on after the shutdown began.
@@ -69,6 +75,8 @@ impl Default for Limits {
         Self {
             heads: 16 * 1024,
             head_timeout: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+            tls: None,
             idle_timeout: Duration::from_secs(75),
             grace: Duration::from_secs(5),
         }
@@ -172,13 +180,23 @@ impl Door {
     ) {
         // A frame leaves when it is written. Fails only on a socket that is gone already.
         let _: io::Result<()> = socket.set_nodelay(true);
-        let way = direct::find(&self.router, &socket, remote, self.limits.head_timeout).await;
+        if let Some(tls) = &self.limits.tls {
+            match tls.accept(socket).await {
+                Ok(socket) => {
+                    drop(head);
+                    self.hyper(socket, remote, None, true, watcher).await;
+                }
+                Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
+            }
+            return;
+        }
+        let way = direct::find(&self.router, &socket, remote, &self.limits).await;
         drop(head);
         match way {
             Way::Gone => {}
             Way::Stream(opening) => direct::hand_over(&self.streams, socket, *opening),
             Way::Hyper { read, answer } => {
-                self.hyper(Rewind::new(socket, read), remote, answer, watcher)
+                self.hyper(Rewind::new(socket, read), remote, answer, false, watcher)
                     .await;
             }
         }
@@ -187,12 +205,14 @@ impl Door {
     /// Serves a connection by hyper; `first` is the answer to its first request, where that is known.
     async fn hyper(
         &self,
-        io: Rewind,
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         remote: SocketAddr,
         first: Option<Box<Response>>,
+        encrypted: bool,
         watcher: Watcher,
     ) {
         let first = Mutex::new(first);
+        let most = self.limits.head_bytes;
         let service = service_fn(|request: Request<Incoming>| {
             let known = first.lock().take();
             let mut router = self.router.clone();
@@ -200,11 +220,14 @@ impl Door {
                 if let Some(answer) = known {
                     return Ok::<_, Infallible>(*answer);
                 }
-                if head_size(&request) > MAX_HEAD {
-                    return Ok(head_too_large().into_response());
+                if head_size(&request) > most {
+                    return Ok(head_too_large(most).into_response());
                 }
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(remote));
+                if encrypted {
+                    request.extensions_mut().insert(Encrypted);
+                }
                 router.call(request).await
             }
         });
@@ -213,13 +236,13 @@ impl Door {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle_timeout)
-            .max_buf_size(HYPER_BUFFER);
+            .max_buf_size(HYPER_BUFFER * most);
         builder
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))
             .max_concurrent_streams(1000)
-            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+            .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX));
         let connection = builder.serve_connection(TokioIo::new(io), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!("connection from {remote}: {error}");
@@ -240,11 +263,11 @@ fn head_size<B>(request: &Request<B>) -> usize {
             .sum::<usize>()
 }
 
-fn head_too_large() -> Problem {
+fn head_too_large(most: usize) -> Problem {
     Problem::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "head-too-large",
         "The request's head is too large",
-        format!("the request line and the headers may have {MAX_HEAD} bytes together"),
+        format!("the request line and the headers may have {most} bytes together"),
     )
 }

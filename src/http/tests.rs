@@ -15,11 +15,13 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{Policy, health::Rules},
+    door::Door,
     event_log::{self, Retention},
     health::Leases,
     hub::{Hub, Settings},
     metrics::Metrics,
     readiness::Readiness,
+    streams::{self, Streams},
     tail::Tail,
 };
 
@@ -75,18 +77,29 @@ impl Site {
             metrics: metrics.clone(),
         };
         let tail = Arc::new(Tail::new(0, 1 << 20));
-        let (hub, idle) = Hub::open(log, settings, tail).expect("a hub");
+        let (hub, idle) = Hub::open(log, settings, tail.clone()).expect("a hub");
         let leases = Arc::new(Leases::new(Rules::default(), clock));
         idle.start(Vec::new(), vec![leases.clone()])
             .expect("a thread");
         let readiness = Arc::new(Readiness::default());
         readiness.loaded();
+        let streams = streams::Settings {
+            keepalive: config.stream.keepalive,
+            retry: config.stream.retry,
+            stall_timeout: config.stream.stall_timeout,
+            max_clients: config.stream.max_clients,
+            shards: Some(1),
+        };
+        let streams = Streams::start(streams, tail, hub.reader().clone(), metrics.clone());
+        let door = Door::open(&config, hub.clock(), &metrics).expect("a door");
         let app = App::new(Parts {
             config,
             hub,
             leases,
             readiness,
             metrics,
+            streams: Arc::new(streams.expect("threads")),
+            door,
         });
         Self {
             router: router(app.clone()),

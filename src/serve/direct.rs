@@ -1,7 +1,7 @@
 //! The short way of a stream: its request is read and routed here, its answer's head is written with the first
 //! frame, and its socket goes to a loop.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr};
 
 use axum::{
     Router,
@@ -16,7 +16,7 @@ use axum::{
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
-use super::MAX_HEAD;
+use super::Limits;
 use crate::streams::{
     Opening, Sink, Streams,
     handoff::{DirectSocket, Handoff},
@@ -47,10 +47,20 @@ pub(super) enum Way {
 }
 
 /// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
-/// that may be the short one. A head that takes longer than `patience` ends the connection.
-pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr, patience: Duration) -> Way {
+/// that may be the short one. A head that takes longer than it may ends the connection.
+pub(super) async fn find(
+    router: &Router,
+    socket: &TcpStream,
+    remote: SocketAddr,
+    limits: &Limits,
+) -> Way {
     let mut read = Vec::with_capacity(READ);
-    let Ok(Some(request)) = timeout(patience, request_for_stream(socket, &mut read)).await else {
+    let Ok(Some(request)) = timeout(
+        limits.head_timeout,
+        request_for_stream(socket, &mut read, limits.head_bytes),
+    )
+    .await
+    else {
         return Way::Gone;
     };
     let Some(mut request) = request else {
@@ -66,21 +76,30 @@ pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr
             opening.opened = head;
             Way::Stream(Box::new(opening))
         }
-        None => Way::Hyper { read, answer: Some(Box::new(answer)) },
+        None => Way::Hyper {
+            read,
+            answer: Some(Box::new(answer)),
+        },
     }
 }
 
 /// The request, where it is one for a stream; `None` outside where the client is gone.
-async fn request_for_stream(socket: &TcpStream, read: &mut Vec<u8>) -> Option<Option<Box<Request<Body>>>> {
+async fn request_for_stream(
+    socket: &TcpStream,
+    read: &mut Vec<u8>,
+    most: usize,
+) -> Option<Option<Box<Request<Body>>>> {
     loop {
         match socket.try_read_buf(read) {
             Ok(0) => return None,
-            Ok(_) => match parse(read) {
+            Ok(_) => match parse(read, most) {
                 Parsed::Stream(request) => return Some(Some(request)),
                 Parsed::Other => return Some(None),
                 Parsed::Partial => {}
             },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await.ok()?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.readable().await.ok()?
+            }
             Err(_) => return None,
         }
     }
@@ -103,19 +122,21 @@ enum Parsed {
     Other,
 }
 
-fn parse(read: &[u8]) -> Parsed {
+fn parse(read: &[u8], most: usize) -> Parsed {
     let begins_alike = match read.get(STREAM.len()) {
         None => STREAM.starts_with(read),
         Some(next) => read.starts_with(STREAM) && matches!(next, b' ' | b'?'),
     };
-    if !begins_alike || read.len() > MAX_HEAD {
+    if !begins_alike || read.len() > most {
         return Parsed::Other;
     }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(read) {
         Ok(httparse::Status::Partial) => Parsed::Partial,
-        Ok(httparse::Status::Complete(_)) => request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request))),
+        Ok(httparse::Status::Complete(_)) => {
+            request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request)))
+        }
         // Hyper knows how to answer what isn't HTTP.
         Err(_) => Parsed::Other,
     }
@@ -148,7 +169,13 @@ fn head(answer: &Response) -> Vec<u8> {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(answer.status().as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(answer.status().canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(
+        answer
+            .status()
+            .canonical_reason()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     out.extend_from_slice(b"\r\n");
     let mut line = |name: &[u8], value: &[u8]| {
         out.extend_from_slice(name);
@@ -174,8 +201,10 @@ fn head(answer: &Response) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const MOST: usize = 16 * 1024;
+
     fn way(text: &str) -> &'static str {
-        match parse(text.as_bytes()) {
+        match parse(text.as_bytes(), MOST) {
             Parsed::Stream(_) => "stream",
             Parsed::Partial => "partial",
             Parsed::Other => "other",
@@ -194,7 +223,10 @@ mod tests {
             ("GET /eventsx", "other"),
             ("POST /events HTTP/1.1\r\n", "other"),
             ("GET /events HTTP/1.0\r\n\r\n", "other"),
-            ("GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx", "other"),
+            (
+                "GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx",
+                "other",
+            ),
             ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
             ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
@@ -203,13 +235,15 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(way(text), expected, "{text:?}");
         }
-        assert_eq!(way(&format!("GET /events?{}", "a".repeat(MAX_HEAD))), "other");
+        assert_eq!(way(&format!("GET /events?{}", "a".repeat(MOST))), "other");
     }
 
     #[test]
     fn the_request_is_what_the_client_sent() {
         let text = "GET /events?since=1h HTTP/1.1\r\nHost: a\r\nLast-Event-ID: x-1\r\nCookie: a\r\nCookie: b\r\n\r\n";
-        let Parsed::Stream(request) = parse(text.as_bytes()) else { panic!("a stream") };
+        let Parsed::Stream(request) = parse(text.as_bytes(), MOST) else {
+            panic!("a stream")
+        };
         assert_eq!(request.uri(), "/events?since=1h");
         assert_eq!(request.headers()["last-event-id"], "x-1");
         assert_eq!(request.headers().get_all("cookie").iter().count(), 2);
