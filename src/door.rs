@@ -147,7 +147,12 @@ impl Shown {
     /// Everybody, on a hub that asks nobody.
     #[must_use]
     pub fn nobody() -> Self {
-        Self { access: Access::open(), by_cookie: false, credential: None, holder: None }
+        Self {
+            access: Access::open(),
+            by_cookie: false,
+            credential: None,
+            holder: None,
+        }
     }
 }
 
@@ -162,7 +167,10 @@ impl Door {
         let keys = match &auth.api_keys {
             Some(path) => {
                 let keys = ArcSwap::from_pointee(Keys::load(path)?);
-                Some(KeyStore { path: path.clone(), keys })
+                Some(KeyStore {
+                    path: path.clone(),
+                    keys,
+                })
             }
             None => None,
         };
@@ -224,7 +232,10 @@ impl Door {
 
     fn by_key(&self, shown: &str, now: i64) -> Result<Shown, String> {
         let keys = self.0.keys.as_ref().map(|store| store.keys.load());
-        let key = keys.as_ref().and_then(|keys| keys.find(shown)).ok_or("there is no such API key")?;
+        let key = keys
+            .as_ref()
+            .and_then(|keys| keys.find(shown))
+            .ok_or("there is no such API key")?;
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err("the API key has expired".to_owned());
         }
@@ -245,7 +256,9 @@ impl Door {
         Ok(Shown {
             access: token.rights.of(caller, owner, Some(token.expires_at)),
             by_cookie: false,
-            credential: Some(Credential::Token { expires_at: token.expires_at }),
+            credential: Some(Credential::Token {
+                expires_at: token.expires_at,
+            }),
             holder: Some(Holder::Token {
                 caller: token.caller,
                 scopes: token.scopes,
@@ -255,24 +268,50 @@ impl Door {
     }
 
     fn by_session(&self, cookie: &str, now: i64) -> Result<Shown, String> {
-        let session = self.0.sessions.read(cookie, now).ok_or("the session has ended")?;
-        let Session { id, expires_at, holder } = session;
+        let session = self
+            .0
+            .sessions
+            .read(cookie, now)
+            .ok_or("the session has ended")?;
+        let Session {
+            id,
+            expires_at,
+            holder,
+        } = session;
         let owner = self.0.hasher.hash_one(("session", &id));
         let (access, key) = match holder {
             Holder::Key(key) => {
                 let keys = self.0.keys.as_ref().map(|store| store.keys.load());
                 let key = keys.as_ref().and_then(|keys| keys.by_id(&key));
-                let key = key.ok_or("the API key of this session was revoked")?.clone();
-                (key.rights.of(key_caller(&key), owner, Some(expires_at)), Some(key))
+                let key = key
+                    .ok_or("the API key of this session was revoked")?
+                    .clone();
+                (
+                    key.rights.of(key_caller(&key), owner, Some(expires_at)),
+                    Some(key),
+                )
             }
-            Holder::Token { caller, scopes, restrictions } => {
+            Holder::Token {
+                caller,
+                scopes,
+                restrictions,
+            } => {
                 let scopes = rights::scopes(scopes.iter().map(String::as_str), true)?;
                 let rights = Rights::new(scopes, &restrictions)?;
                 (rights.of(caller.into(), owner, Some(expires_at)), None)
             }
         };
-        let credential = Some(Credential::Session { id, expires_at, key });
-        Ok(Shown { access, by_cookie: true, credential, holder: None })
+        let credential = Some(Credential::Session {
+            id,
+            expires_at,
+            key,
+        });
+        Ok(Shown {
+            access,
+            by_cookie: true,
+            credential,
+            holder: None,
+        })
     }
 
     /// Where a request really comes from, given the connection's other end, past the proxies that are trusted.
@@ -298,7 +337,10 @@ impl Door {
         if shown.credential.is_none() {
             return Ok(());
         }
-        let taken = self.0.by_caller.take(shown.access.caller.clone(), self.0.clock.mono_ms());
+        let taken = self
+            .0
+            .by_caller
+            .take(shown.access.caller.clone(), self.0.clock.mono_ms());
         self.limited("requests_per_token", taken)
     }
 
@@ -308,14 +350,20 @@ impl Door {
     /// [`Limited`].
     pub fn admit_stream(&self, address: IpAddr, shown: &Shown) -> Result<StreamPlace, Limited> {
         let Access { caller, owner, .. } = &shown.access;
-        let place = self.0.streams.take(address, caller, *owner, shown.credential.clone());
+        let place = self
+            .0
+            .streams
+            .take(address, caller, *owner, shown.credential.clone());
         place.map_err(|full| {
             let limit = match full {
                 Full::Address => "streams_per_address",
                 Full::Token => "streams_per_token",
             };
             self.refused(limit);
-            Limited { limit, retry_after: 1 }
+            Limited {
+                limit,
+                retry_after: 1,
+            }
         })
     }
 
@@ -324,17 +372,25 @@ impl Door {
     /// # Errors
     /// What is wrong, in words that may be told.
     pub fn begin_session(&self, shown: &Shown) -> Result<(String, i64), String> {
-        let holder = shown.holder.clone().ok_or("show the token itself, in Authorization")?;
+        let holder = shown
+            .holder
+            .clone()
+            .ok_or("show the token itself, in Authorization")?;
         let longest = i64::try_from(self.0.auth.session_age.as_millis()).unwrap_or(i64::MAX);
         let end = self.0.clock.wall_ms().saturating_add(longest);
         let end = shown.access.expires_at.map_or(end, |own| own.min(end));
-        self.0.sessions.begin(holder, end).map(|cookie| (cookie, end))
+        self.0
+            .sessions
+            .begin(holder, end)
+            .map(|cookie| (cookie, end))
     }
 
     /// Ends the session that a request carries, if it carries one. Its streams end within moments.
     pub fn end_session(&self, headers: &HeaderMap) {
         let now = self.0.clock.wall_ms();
-        if let Some(session) = session::cookie(headers).and_then(|cookie| self.0.sessions.read(cookie, now)) {
+        if let Some(session) =
+            session::cookie(headers).and_then(|cookie| self.0.sessions.read(cookie, now))
+        {
             self.0.sessions.end(session, now);
         }
     }
@@ -371,8 +427,13 @@ impl Door {
         match credential {
             Credential::Key(key) => key_holds(key),
             Credential::Token { expires_at } => now < *expires_at,
-            Credential::Session { id, expires_at, key } => {
-                self.0.sessions.is_open(id, *expires_at, now) && key.as_ref().is_none_or(|key| key_holds(key))
+            Credential::Session {
+                id,
+                expires_at,
+                key,
+            } => {
+                self.0.sessions.is_open(id, *expires_at, now)
+                    && key.as_ref().is_none_or(|key| key_holds(key))
             }
         }
     }
@@ -387,11 +448,15 @@ fn key_caller(key: &Key) -> Arc<str> {
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Unknown> {
     let invalid = |text: &str| Unknown::Invalid(text.to_owned());
     let mut lines = headers.get_all(AUTHORIZATION).iter();
-    let Some(line) = lines.next() else { return Ok(None) };
+    let Some(line) = lines.next() else {
+        return Ok(None);
+    };
     if lines.next().is_some() {
         return Err(invalid("there are several Authorization headers"));
     }
-    let line = line.to_str().map_err(|_| invalid("the Authorization header isn't readable"))?;
+    let line = line
+        .to_str()
+        .map_err(|_| invalid("the Authorization header isn't readable"))?;
     match line.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
         _ => Err(invalid("the Authorization header must be: Bearer <token>")),

@@ -5,8 +5,8 @@
 mod cloudevents;
 mod dashboard;
 mod events;
-mod gate;
 pub mod extract;
+mod gate;
 mod guard;
 mod heartbeats;
 mod history;
@@ -126,7 +126,6 @@ fn table() -> OpenApiRouter<App> {
 }
 
 /// The whole service of one server.
-#[must_use]
 pub fn router(app: App) -> Router {
     let entrance = EntranceLayer::new(&app.config, &app.metrics);
     let (routes, description) = table().split_for_parts();

@@ -46,8 +46,8 @@
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
-pub mod client;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod domain;

@@ -126,7 +126,11 @@ impl Metrics {
             workflows_running: make.gauge("workflows_running", "Workflows that run")?,
             heartbeats: make.counter("heartbeats_total", "Heartbeats taken in")?,
             commands_waiting: make.gauge("commands_waiting", "Commands waiting for the writer")?,
-            refused: make.counters("door_refused_total", "Requests and streams refused at the door", &["reason"])?,
+            refused: make.counters(
+                "door_refused_total",
+                "Requests and streams refused at the door",
+                &["reason"],
+            )?,
             requests: make.counters(
                 "http_requests_total",
                 "HTTP requests",

@@ -58,7 +58,9 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
     /// A sync of the log failed, so that it isn't known what is durable. A new start finds out.
-    #[error("the log's writer ended: it isn't known whether the last commit is durable; start again to find out")]
+    #[error(
+        "the log's writer ended: it isn't known whether the last commit is durable; start again to find out"
+    )]
     WriterEnded,
 }
 
@@ -67,7 +69,11 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
     let server = Server::start(config, listener)?;
     server.run(shutdown).await
 }
@@ -89,10 +95,17 @@ impl Server {
         let metrics = Metrics::new()?;
         let clock = Clock::default();
         let door = Door::open(&config, &clock, &metrics)?;
-        if !door.asks() && !config.auth.open && !listener.local_addr()?.ip().to_canonical().is_loopback() {
+        if !door.asks()
+            && !config.auth.open
+            && !listener.local_addr()?.ip().to_canonical().is_loopback()
+        {
             return Err(ServeError::OpenByAccident);
         }
-        let tls = config.tls.as_ref().map(|files| Tls::open(files, config.limits.header_timeout)).transpose()?;
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|files| Tls::open(files, config.limits.header_timeout))
+            .transpose()?;
         // Switched off as a whole, nothing on the disk is touched.
         let log = event_log::open(config.data_dir.as_deref().filter(|_| config.enabled))?;
         let saved_leases = log.reader.load_leases()?;
@@ -105,7 +118,12 @@ impl Server {
         };
         let (hub, idle): (Hub, Idle) = Hub::open(log, settings, tail.clone())?;
         let state = hub.state();
-        let leases = Arc::new(Leases::recover(rules(&config), clock, &state, &saved_leases));
+        let leases = Arc::new(Leases::recover(
+            rules(&config),
+            clock,
+            &state,
+            &saved_leases,
+        ));
         let timers = Arc::new(Timers::recover(hub.clock().clone(), &state));
         let streams = Arc::new(Streams::start(
             streams::Settings {
@@ -119,20 +137,35 @@ impl Server {
             hub.reader().clone(),
             metrics.clone(),
         )?);
-        let gate = Arc::new(Gate { streams: streams.clone(), patience: config.drain_timeout });
-        let startup = if config.enabled { switches(config.patterns) } else { Vec::new() };
+        let gate = Arc::new(Gate {
+            streams: streams.clone(),
+            patience: config.drain_timeout,
+        });
+        let startup = if config.enabled {
+            switches(config.patterns)
+        } else {
+            Vec::new()
+        };
         let thread = idle.start(startup, vec![leases.clone(), timers.clone(), gate])?;
 
         let stop_monitors = CancellationToken::new();
         let mut monitors = JoinSet::new();
-        monitors.spawn(health::monitor::watch(leases.clone(), hub.clone(), stop_monitors.clone()));
+        monitors.spawn(health::monitor::watch(
+            leases.clone(),
+            hub.clone(),
+            stop_monitors.clone(),
+        ));
         monitors.spawn(timers::watch(timers, hub.clone(), stop_monitors.clone()));
         monitors.spawn(hub::tick(hub.clone(), stop_monitors.clone()));
 
         let drain_timeout = config.drain_timeout;
         let ends = streams.clone();
         let end = move |owner| {
-            ends.end_owner(owner, Closing::CredentialsExpired, Instant::now() + drain_timeout);
+            ends.end_owner(
+                owner,
+                Closing::CredentialsExpired,
+                Instant::now() + drain_timeout,
+            );
         };
         monitors.spawn(door.clone().watch(end, stop_monitors.clone()));
         if let Some(tls) = &tls {
@@ -140,7 +173,15 @@ impl Server {
         }
         let readiness = Arc::new(Readiness::default());
         readiness.loaded();
-        let app = App::new(Parts { config, hub, leases, readiness, metrics, streams: streams.clone(), door: door.clone() });
+        let app = App::new(Parts {
+            config,
+            hub,
+            leases,
+            readiness,
+            metrics,
+            streams: streams.clone(),
+            door: door.clone(),
+        });
         let stop_accepting = CancellationToken::new();
         let limits = accept::Limits {
             head_timeout: app.config.limits.header_timeout,
@@ -156,7 +197,15 @@ impl Server {
             stop_accepting.clone(),
         );
         let accepting = tokio::spawn(accepting);
-        Ok(Self { app, thread, stop_monitors, monitors, stop_accepting, accepting, drain_timeout })
+        Ok(Self {
+            app,
+            thread,
+            stop_monitors,
+            monitors,
+            stop_accepting,
+            accepting,
+            drain_timeout,
+        })
     }
 
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), ServeError> {
@@ -177,7 +226,10 @@ impl Server {
         self.stop_accepting.cancel();
         let emptied = tokio::time::timeout_at(deadline.into(), self.app.streams.emptied()).await;
         if emptied.is_err() {
-            warn!("{} streams were still behind at the deadline; they resume elsewhere", self.app.streams.count());
+            warn!(
+                "{} streams were still behind at the deadline; they resume elsewhere",
+                self.app.streams.count()
+            );
         }
         self.app.streams.stop();
         match tokio::time::timeout_at(deadline.into(), &mut self.accepting).await {
@@ -187,7 +239,11 @@ impl Server {
         }
         let in_order = self.thread.join();
         info!("stopped");
-        if ended_early || !in_order { Err(ServeError::WriterEnded) } else { Ok(()) }
+        if ended_early || !in_order {
+            Err(ServeError::WriterEnded)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -203,7 +259,8 @@ impl Observer for Gate {
             if let EventData::PatternDisabled(data) = &event.what.data
                 && ["sse_integration", "event_driven"].contains(&data.pattern.name.as_str())
             {
-                self.streams.end_all(Closing::Disabled, Instant::now() + self.patience);
+                self.streams
+                    .end_all(Closing::Disabled, Instant::now() + self.patience);
             }
         }
     }
@@ -212,7 +269,8 @@ impl Observer for Gate {
 fn policy(config: &Config) -> Policy {
     Policy {
         heartbeat_interval_ms: millis(config.heartbeat.interval),
-        state_retention_age_ms: i64::try_from(millis(config.state_retention.age)).unwrap_or(i64::MAX),
+        state_retention_age_ms: i64::try_from(millis(config.state_retention.age))
+            .unwrap_or(i64::MAX),
         state_retention_count: config.state_retention.count,
         max_servers: config.limits.servers,
         max_workflows: config.limits.workflows,

@@ -13,6 +13,8 @@ mod reading;
 mod shard;
 mod sink;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 
 use std::{
     any::Any,

@@ -75,9 +75,9 @@ pub(super) fn run(action: Action) -> ExitCode {
     let done = match action {
         Action::New(new) => make(new),
         Action::List { file } => list(&file),
-        Action::Revoke { file, name } => {
-            file.path().and_then(|path| Ok(KeyFile::revoke(&path, &name)?))
-        }
+        Action::Revoke { file, name } => file
+            .path()
+            .and_then(|path| Ok(KeyFile::revoke(&path, &name)?)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -103,14 +103,22 @@ fn make(new: New) -> Done {
         types: Some(new.kind).filter(|list| !list.is_empty()),
         tags: Some(new.tag).filter(|list| !list.is_empty()),
     };
-    let key = NewKey { name: new.name, scopes: new.scope, restrictions, expires_at };
+    let key = NewKey {
+        name: new.name,
+        scopes: new.scope,
+        restrictions,
+        expires_at,
+    };
     println!("{}", KeyFile::add(&path, key, now)?);
     Ok(())
 }
 
 fn list(file: &File) -> Done {
     let file = KeyFile::read(&file.path()?)?;
-    println!("{:<24} {:<16} {:<28} {:<20} ONLY", "NAME", "ID", "SCOPES", "EXPIRES");
+    println!(
+        "{:<24} {:<16} {:<28} {:<20} ONLY",
+        "NAME", "ID", "SCOPES", "EXPIRES"
+    );
     for key in &file.keys {
         let expires = key.expires_at.map_or_else(|| "never".to_owned(), date);
         println!(
@@ -126,9 +134,17 @@ fn list(file: &File) -> Done {
 
 /// What a key is held to, on one line.
 fn only(key: &StoredKey) -> String {
-    let Restrictions { server_ids, workflow_ids, types, tags } = &key.restrictions;
+    let Restrictions {
+        server_ids,
+        workflow_ids,
+        types,
+        tags,
+    } = &key.restrictions;
     fn names<T: ToString>(list: Option<&Vec<T>>) -> Vec<String> {
-        list.into_iter().flatten().map(ToString::to_string).collect()
+        list.into_iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect()
     }
     [
         ("servers", names(server_ids.as_ref())),
@@ -144,15 +160,20 @@ fn only(key: &StoredKey) -> String {
 }
 
 fn date(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms)
-        .map_or_else(|_| "never".to_owned(), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    jiff::Timestamp::from_millisecond(ms).map_or_else(
+        |_| "never".to_owned(),
+        |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
 }
 
 fn ids<T: std::str::FromStr>(flag: &str, texts: &[String]) -> Result<Option<Vec<T>>, String>
 where
     T::Err: std::fmt::Display,
 {
-    let parsed = texts.iter().map(|text| text.parse().map_err(|error| format!("{flag} {text:?} {error}")));
+    let parsed = texts.iter().map(|text| {
+        text.parse()
+            .map_err(|error| format!("{flag} {text:?} {error}"))
+    });
     let parsed: Vec<T> = parsed.collect::<Result<_, _>>()?;
     Ok(Some(parsed).filter(|list| !list.is_empty()))
 }
@@ -163,6 +184,9 @@ impl File {
             return Ok(file.clone());
         }
         let (config, _) = Config::load()?;
-        Ok(config.auth.api_keys.ok_or("name the file of keys: --file, or INTEGRATION_API_KEYS_FILE")?)
+        Ok(config
+            .auth
+            .api_keys
+            .ok_or("name the file of keys: --file, or INTEGRATION_API_KEYS_FILE")?)
     }
 }

@@ -4,8 +4,8 @@
 use std::{io, net::TcpStream, sync::Arc};
 
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme,
-    StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error,
+    SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
@@ -14,10 +14,16 @@ use tokio_rustls::rustls::{
 use crate::config::Tls;
 
 /// An encrypted connection with whoever holds the key of the certificate in the settings.
-pub(super) fn connect(tls: &Tls, socket: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+pub(super) fn connect(
+    tls: &Tls,
+    socket: TcpStream,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let certificate = CertificateDer::from_pem_file(&tls.cert).map_err(io::Error::other)?;
     let provider = Arc::new(ring::default_provider());
-    let pin = Arc::new(Pinned { certificate, provider: provider.clone() });
+    let pin = Arc::new(Pinned {
+        certificate,
+        provider: provider.clone(),
+    });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -73,6 +79,8 @@ impl ServerCertVerifier for Pinned {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -32,7 +32,10 @@ impl Scope {
     /// The scope of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, scope)| *scope)
+        Self::ALL
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, scope)| *scope)
     }
 
     /// Its name.
@@ -70,7 +73,10 @@ impl Scopes {
 
     /// The names of those that were given.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Scope::ALL.iter().filter(move |(_, scope)| self.0 & scope.bit() != 0).map(|(name, _)| *name)
+        Scope::ALL
+            .iter()
+            .filter(move |(_, scope)| self.0 & scope.bit() != 0)
+            .map(|(name, _)| *name)
     }
 }
 
@@ -160,10 +166,15 @@ impl Access {
                 (None, Some(workflow)) if self.scopes.has(Scope::Coordinate) => {
                     self.coordinate(workflow)
                 }
-                _ if self.reports_as.is_none() || self.scopes.has(Scope::Admin) => self.need(Scope::Report),
+                _ if self.reports_as.is_none() || self.scopes.has(Scope::Admin) => {
+                    self.need(Scope::Report)
+                }
                 _ => Err(Denied {
                     scope: Scope::Report,
-                    detail: format!("name one of your servers as serverId: {}", self.own_servers()),
+                    detail: format!(
+                        "name one of your servers as serverId: {}",
+                        self.own_servers()
+                    ),
                 }),
             },
             Command::SwitchPattern(_)
@@ -180,12 +191,20 @@ impl Access {
     pub fn report_as(&self, server: &ServerId) -> Result<(), Denied> {
         self.need(Scope::Report)?;
         let admin = self.scopes.has(Scope::Admin);
-        if admin || self.reports_as.as_ref().is_none_or(|own| own.contains(server)) {
+        if admin
+            || self
+                .reports_as
+                .as_ref()
+                .is_none_or(|own| own.contains(server))
+        {
             return Ok(());
         }
         Err(Denied {
             scope: Scope::Report,
-            detail: format!("this token reports as {} only, not as {server}", self.own_servers()),
+            detail: format!(
+                "this token reports as {} only, not as {server}",
+                self.own_servers()
+            ),
         })
     }
 
@@ -195,7 +214,10 @@ impl Access {
     /// [`Denied`] where it lacks the scope or is held to other workflows.
     pub fn coordinate(&self, workflow: &WorkflowId) -> Result<(), Denied> {
         self.need(Scope::Coordinate)?;
-        let held = self.grant.as_ref().filter(|_| !self.scopes.has(Scope::Admin));
+        let held = self
+            .grant
+            .as_ref()
+            .filter(|_| !self.scopes.has(Scope::Admin));
         match held {
             Some(grant) if !grant.workflows.is_empty() && !grant.workflows.contains(workflow) => {
                 Err(Denied {
@@ -215,24 +237,34 @@ impl Access {
         if self.scopes.has(scope) {
             return Ok(());
         }
-        Err(Denied { scope, detail: format!("this takes the scope {}", scope.as_str()) })
+        Err(Denied {
+            scope,
+            detail: format!("this takes the scope {}", scope.as_str()),
+        })
     }
 
     /// Whether it may see a server's state.
     #[must_use]
     pub fn sees_server(&self, server: &Server) -> bool {
-        self.grant.as_ref().is_none_or(|grant| sees_server(grant, server))
+        self.grant
+            .as_ref()
+            .is_none_or(|grant| sees_server(grant, server))
     }
 
     /// Whether it may see a workflow's state.
     #[must_use]
     pub fn sees_workflow(&self, workflow: &WorkflowId) -> bool {
-        self.grant.as_ref().is_none_or(|grant| sees_workflow(grant, workflow))
+        self.grant
+            .as_ref()
+            .is_none_or(|grant| sees_workflow(grant, workflow))
     }
 
     fn own_servers(&self) -> String {
         let own = self.reports_as.as_deref().unwrap_or_default();
-        own.iter().map(ServerId::as_str).collect::<Vec<_>>().join(", ")
+        own.iter()
+            .map(ServerId::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -240,7 +272,8 @@ impl Access {
 #[must_use]
 pub fn sees_server(grant: &Selection, server: &Server) -> bool {
     let has = |tag: &String| {
-        tag.split_once(':').is_some_and(|(key, value)| server.tags.get(key).is_some_and(|own| own == value))
+        tag.split_once(':')
+            .is_some_and(|(key, value)| server.tags.get(key).is_some_and(|own| own == value))
     };
     grant.workflows.is_empty()
         && (grant.servers.is_empty() || grant.servers.contains(&server.connection.id))
@@ -269,7 +302,9 @@ fn reads_some(grant: &Selection, prefix: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        domain::command::{Deregister, Emit, EndWorkflow, Ending, ReportStep, StepReport, SwitchPattern},
+        domain::command::{
+            Deregister, Emit, EndWorkflow, Ending, ReportStep, StepReport, SwitchPattern,
+        },
         domain::{Json, StepId},
         filter::TypePattern,
     };
@@ -284,7 +319,11 @@ mod tests {
 
     fn access(scopes: &[Scope], own: Option<&[&str]>) -> Access {
         let own = own.map(|ids| ids.iter().map(|id| server(id)).collect());
-        Access { scopes: scopes.iter().copied().collect(), reports_as: own, ..Access::open() }
+        Access {
+            scopes: scopes.iter().copied().collect(),
+            reports_as: own,
+            ..Access::open()
+        }
     }
 
     fn deregister(id: &str) -> Command {
@@ -359,32 +398,59 @@ mod tests {
             (emit(None, Some("w")), [false, true, false, true, true]),
             (switch(), [false, false, false, false, true]),
         ] {
-            let found =
-                [&read, &report, &report_a, &coordinate, &admin].map(|access| access.permits(&command).is_ok());
+            let found = [&read, &report, &report_a, &coordinate, &admin]
+                .map(|access| access.permits(&command).is_ok());
             assert_eq!(found, permitted, "{command:?}");
         }
     }
 
     #[test]
     fn one_that_is_held_to_a_workflow_steers_no_other() {
-        let grant = Selection { workflows: vec![workflow("w")], ..Selection::default() };
-        let held = Access { grant: Some(Arc::new(grant)), ..access(&[Scope::Coordinate], None) };
+        let grant = Selection {
+            workflows: vec![workflow("w")],
+            ..Selection::default()
+        };
+        let held = Access {
+            grant: Some(Arc::new(grant)),
+            ..access(&[Scope::Coordinate], None)
+        };
         assert!(held.permits(&end("w")).is_ok());
         assert!(held.permits(&end("v")).is_err());
     }
 
     #[test]
     fn a_workflows_state_is_seen_where_its_events_are() {
-        let narrow = |grant: Selection| Access { grant: Some(Arc::new(grant)), ..access(&[Scope::Read], None) };
+        let narrow = |grant: Selection| Access {
+            grant: Some(Arc::new(grant)),
+            ..access(&[Scope::Read], None)
+        };
         let types = |prefix: &str| Selection {
             types: vec![TypePattern::Prefix(prefix.to_owned())],
             ..Selection::default()
         };
         for (access, sees) in [
             (Access::open(), [true, true]),
-            (narrow(Selection { servers: vec![server("a")], ..Selection::default() }), [false, false]),
-            (narrow(Selection { tags: vec!["site:north".to_owned()], ..Selection::default() }), [false, false]),
-            (narrow(Selection { workflows: vec![workflow("w")], ..Selection::default() }), [true, false]),
+            (
+                narrow(Selection {
+                    servers: vec![server("a")],
+                    ..Selection::default()
+                }),
+                [false, false],
+            ),
+            (
+                narrow(Selection {
+                    tags: vec!["site:north".to_owned()],
+                    ..Selection::default()
+                }),
+                [false, false],
+            ),
+            (
+                narrow(Selection {
+                    workflows: vec![workflow("w")],
+                    ..Selection::default()
+                }),
+                [true, false],
+            ),
             (narrow(types("workflow_")), [true, true]),
             (narrow(types("server_")), [false, false]),
         ] {

@@ -30,7 +30,9 @@ pub(super) enum FetchError {
 
 /// Gets the document, at most so many bytes of it. Follows no redirects: they could lead anywhere.
 pub(super) async fn get(url: &str, most_bytes: usize) -> Result<Bytes, FetchError> {
-    tokio::time::timeout(TIMEOUT, ask(url, most_bytes)).await.map_err(|_| FetchError::TimedOut)?
+    tokio::time::timeout(TIMEOUT, ask(url, most_bytes))
+        .await
+        .map_err(|_| FetchError::TimedOut)?
 }
 
 async fn ask(url: &str, most_bytes: usize) -> Result<Bytes, FetchError> {
@@ -42,11 +44,15 @@ async fn ask(url: &str, most_bytes: usize) -> Result<Bytes, FetchError> {
         .enable_http1()
         .build();
     let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
-    let url = url.parse().map_err(|error: http::uri::InvalidUri| failed(&error))?;
+    let url = url
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| failed(&error))?;
     let response = client.get(url).await.map_err(|error| failed(&error))?;
     if response.status() != http::StatusCode::OK {
         return Err(FetchError::Status(response.status()));
     }
-    let body = Limited::new(response.into_body(), most_bytes).collect().await;
+    let body = Limited::new(response.into_body(), most_bytes)
+        .collect()
+        .await;
     Ok(body.map_err(|error| failed(&error))?.to_bytes())
 }

@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use super::{
     fetch::{self, FetchError},
-    ring_provider,
     rights::{Restrictions, Rights, scopes},
+    ring_provider,
 };
 use crate::config::{Auth, JwksSource, SigningAlgorithm};
 
@@ -103,14 +103,25 @@ impl Verifier {
                     JwksSource::Url(_) => JwkSet::default(),
                 };
                 let (keys, asked) = (ArcSwap::from_pointee(keys), Mutex::new(None));
-                Some(PublicKeys { source: source.clone(), keys, asked })
+                Some(PublicKeys {
+                    source: source.clone(),
+                    keys,
+                    asked,
+                })
             }
             None => None,
         };
         Ok(Some(Self {
-            secret: auth.jwt_secret.as_ref().map(|s| DecodingKey::from_secret(s.reveal().as_bytes())),
+            secret: auth
+                .jwt_secret
+                .as_ref()
+                .map(|s| DecodingKey::from_secret(s.reveal().as_bytes())),
             public,
-            algorithms: auth.algorithms.iter().map(|algorithm| named(*algorithm)).collect(),
+            algorithms: auth
+                .algorithms
+                .iter()
+                .map(|algorithm| named(*algorithm))
+                .collect(),
             issuer: auth.issuer.clone(),
             audience: auth.audience.clone(),
         }))
@@ -124,7 +135,8 @@ impl Verifier {
         if token.len() > MOST_TOKEN {
             return Err(format!("the token is longer than {MOST_TOKEN} bytes"));
         }
-        let header = decode_header(token).map_err(|_| "this is neither an API key nor a JWT".to_owned())?;
+        let header =
+            decode_header(token).map_err(|_| "this is neither an API key nor a JWT".to_owned())?;
         if !self.algorithms.contains(&header.alg) {
             return Err(format!("tokens signed with {:?} are not taken", header.alg));
         }
@@ -163,7 +175,9 @@ impl Verifier {
         if header.alg == Algorithm::HS256 {
             return self.secret.clone().into_iter().collect();
         }
-        let Some(public) = &self.public else { return Vec::new() };
+        let Some(public) = &self.public else {
+            return Vec::new();
+        };
         let found = fitting(&public.keys.load(), header);
         match &public.source {
             JwksSource::Url(url) if found.is_empty() => {
@@ -195,7 +209,12 @@ impl Verifier {
     }
 
     fn accept(&self, claims: Claims) -> Result<Token, String> {
-        let names: Vec<&str> = claims.scope.as_deref().unwrap_or_default().split_whitespace().collect();
+        let names: Vec<&str> = claims
+            .scope
+            .as_deref()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
         let scopes = scopes(names.iter().copied(), true)?;
         let rights = Rights::new(scopes, &claims.restrictions)?;
         let who = |part: Option<String>| part.unwrap_or_default();
@@ -208,7 +227,11 @@ impl Verifier {
             rights,
             scopes: scopes.names().map(str::to_owned).collect(),
             restrictions: claims.restrictions,
-            expires_at: if expires_at < i64::MAX as f64 { expires_at as i64 } else { i64::MAX },
+            expires_at: if expires_at < i64::MAX as f64 {
+                expires_at as i64
+            } else {
+                i64::MAX
+            },
         })
     }
 
@@ -236,7 +259,9 @@ impl PublicKeys {
         *asked = Some(Instant::now());
         match fetch_set(url).await {
             Ok(set) => self.keep(set),
-            Err(error) => warn!("{url} gives no keys of tokens, the old ones stay in force: {error}"),
+            Err(error) => {
+                warn!("{url} gives no keys of tokens, the old ones stay in force: {error}")
+            }
         }
     }
 
@@ -257,7 +282,11 @@ fn read_set(path: &Path) -> Result<JwkSet, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
     let set = parse_set(&bytes).map_err(|error| wrong(&error))?;
-    if set.keys.is_empty() { Err(wrong(&"holds no key")) } else { Ok(set) }
+    if set.keys.is_empty() {
+        Err(wrong(&"holds no key"))
+    } else {
+        Ok(set)
+    }
 }
 
 /// Reads a set. A key of a kind that isn't known is passed over: issuers list others beside ours.
@@ -267,8 +296,13 @@ fn parse_set(bytes: &[u8]) -> Result<JwkSet, String> {
         keys: Vec<serde_json::Value>,
     }
     let loose: Loose = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let keys = loose.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-    Ok(JwkSet { keys: keys.collect() })
+    let keys = loose
+        .keys
+        .into_iter()
+        .filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+    Ok(JwkSet {
+        keys: keys.collect(),
+    })
 }
 
 /// The keys that may have signed a token of that head.
@@ -284,11 +318,25 @@ fn fitting(set: &JwkSet, header: &Header) -> Vec<DecodingKey> {
             }
             _ => false,
         };
-        kind && jwk.common.key_algorithm.is_none_or(|known| known == KeyAlgorithm::from(header.alg))
-            && jwk.common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature)
-            && header.kid.as_ref().is_none_or(|kid| jwk.common.key_id.as_ref() == Some(kid))
+        kind && jwk
+            .common
+            .key_algorithm
+            .is_none_or(|known| known == KeyAlgorithm::from(header.alg))
+            && jwk
+                .common
+                .public_key_use
+                .as_ref()
+                .is_none_or(|purpose| *purpose == PublicKeyUse::Signature)
+            && header
+                .kid
+                .as_ref()
+                .is_none_or(|kid| jwk.common.key_id.as_ref() == Some(kid))
     };
-    set.keys.iter().filter(fits).filter_map(|jwk| DecodingKey::from_jwk(jwk).ok()).collect()
+    set.keys
+        .iter()
+        .filter(fits)
+        .filter_map(|jwk| DecodingKey::from_jwk(jwk).ok())
+        .collect()
 }
 
 fn named(algorithm: SigningAlgorithm) -> Algorithm {

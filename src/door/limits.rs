@@ -32,7 +32,10 @@ struct Bucket {
 impl<K: Eq + Hash> Rate<K> {
     /// So many each second; 0: any number.
     pub(super) fn new(per_second: u32) -> Self {
-        Self { per_second, buckets: Mutex::default() }
+        Self {
+            per_second,
+            buckets: Mutex::default(),
+        }
     }
 
     /// Whether any number may pass.
@@ -55,8 +58,14 @@ impl<K: Eq + Hash> Rate<K> {
                 return Ok(());
             }
         }
-        let bucket = buckets.entry(client).or_insert(Bucket { left: full, at: now });
-        *bucket = Bucket { left: bucket.refilled(rate, full, now), at: now };
+        let bucket = buckets.entry(client).or_insert(Bucket {
+            left: full,
+            at: now,
+        });
+        *bucket = Bucket {
+            left: bucket.refilled(rate, full, now),
+            at: now,
+        };
         if bucket.left >= 1.0 {
             bucket.left -= 1.0;
             return Ok(());
@@ -124,7 +133,8 @@ impl StreamCounts {
         credential: Option<Credential>,
     ) -> Result<StreamPlace, Full> {
         let mut open = self.open.lock();
-        let reached = |limit: usize, count: Option<&usize>| limit > 0 && count.is_some_and(|c| *c >= limit);
+        let reached =
+            |limit: usize, count: Option<&usize>| limit > 0 && count.is_some_and(|c| *c >= limit);
         if reached(self.per_address, open.addresses.get(&address)) {
             return Err(Full::Address);
         }
@@ -137,13 +147,21 @@ impl StreamCounts {
         if let Some(credential) = credential {
             open.owners.entry(owner).or_insert((0, credential)).0 += 1;
         }
-        Ok(StreamPlace { counts: self.clone(), address, caller: caller.clone(), owner })
+        Ok(StreamPlace {
+            counts: self.clone(),
+            address,
+            caller: caller.clone(),
+            owner,
+        })
     }
 
     /// The owners of open streams whose credential no longer holds.
     pub(super) fn ended(&self, holds: impl Fn(&Credential) -> bool) -> Vec<u64> {
         let open = self.open.lock();
-        let ended = open.owners.iter().filter(|(_, (_, credential))| !holds(credential));
+        let ended = open
+            .owners
+            .iter()
+            .filter(|(_, (_, credential))| !holds(credential));
         ended.map(|(owner, _)| *owner).collect()
     }
 }
@@ -157,7 +175,11 @@ impl Drop for StreamPlace {
     }
 }
 
-fn give_back<K: Eq + Hash, V>(counts: &mut HashMap<K, V>, key: &K, count: impl Fn(&mut V) -> &mut usize) {
+fn give_back<K: Eq + Hash, V>(
+    counts: &mut HashMap<K, V>,
+    key: &K,
+    count: impl Fn(&mut V) -> &mut usize,
+) {
     if let Some(value) = counts.get_mut(key) {
         let left = count(value);
         *left = left.saturating_sub(1);
@@ -178,9 +200,16 @@ mod tests {
         let rate = Rate::new(10);
         assert_eq!((0..30).filter(|_| rate.take("a", 0).is_ok()).count(), 20);
         assert_eq!(rate.take("a", 0), Err(1));
-        assert_eq!(rate.take("b", 0), Ok(()), "one client's limit is not another's");
+        assert_eq!(
+            rate.take("b", 0),
+            Ok(()),
+            "one client's limit is not another's"
+        );
         assert_eq!((0..30).filter(|_| rate.take("a", 500).is_ok()).count(), 5);
-        assert_eq!((0..30).filter(|_| rate.take("a", 100_000).is_ok()).count(), 20);
+        assert_eq!(
+            (0..30).filter(|_| rate.take("a", 100_000).is_ok()).count(),
+            20
+        );
         assert_eq!(Rate::new(0).take("a", 0), Ok(()));
     }
 
@@ -192,7 +221,11 @@ mod tests {
         }
         assert_eq!(rate.buckets.lock().len(), MOST_COUNTED);
         assert!(rate.take(usize::MAX, 10_000).is_ok());
-        assert_eq!(rate.buckets.lock().len(), 1, "those that were quiet are forgotten");
+        assert_eq!(
+            rate.buckets.lock().len(),
+            1,
+            "those that were quiet are forgotten"
+        );
     }
 
     #[test]
@@ -224,7 +257,12 @@ mod tests {
     fn nothing_is_left_behind() {
         let counts = StreamCounts::new(&crate::Config::default().limits);
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        drop(counts.take(address, &"a".into(), 1, Some(Credential::Token { expires_at: 1 })));
+        drop(counts.take(
+            address,
+            &"a".into(),
+            1,
+            Some(Credential::Token { expires_at: 1 }),
+        ));
         let open = counts.open.lock();
         assert!(open.addresses.is_empty() && open.callers.is_empty() && open.owners.is_empty());
     }

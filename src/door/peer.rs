@@ -19,7 +19,9 @@ pub(super) fn site(address: IpAddr) -> IpAddr {
 /// The client's own address: the peer's, or where that is a trusted proxy the last one in `X-Forwarded-For`
 /// that isn't. What a client wrote there itself stands further left and is never reached.
 pub(super) fn client(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut address = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical();
+    let mut address = peer
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        .to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
@@ -35,8 +37,14 @@ pub(super) fn client(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet
 
 fn hop(text: &str) -> Option<IpAddr> {
     let text = text.trim();
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    let address = bare
+        .parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     address.map(|address: IpAddr| address.to_canonical())
 }
 
@@ -52,7 +60,11 @@ mod tests {
             ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["6.6.6.6, 203.0.113.9"], "203.0.113.9"),
             ("10.0.0.1", &["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
-            ("10.0.0.1", &["6.6.6.6", "203.0.113.9, 10.2.3.4"], "203.0.113.9"),
+            (
+                "10.0.0.1",
+                &["6.6.6.6", "203.0.113.9, 10.2.3.4"],
+                "203.0.113.9",
+            ),
             ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
             ("::1", &["[2001:db8::1]:80"], "2001:db8::1"),
             ("::ffff:10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
@@ -66,7 +78,11 @@ mod tests {
             }
             let peer = peer.parse().unwrap();
             let found = client(Some(peer), &headers, &trusted);
-            assert_eq!(found, client_address.parse::<IpAddr>().unwrap(), "{peer:?} {forwarded:?}");
+            assert_eq!(
+                found,
+                client_address.parse::<IpAddr>().unwrap(),
+                "{peer:?} {forwarded:?}"
+            );
         }
     }
 

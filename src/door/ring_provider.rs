@@ -37,7 +37,10 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     if key.family() != family {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
-    Ok(Box::new(Ring { algorithm: *algorithm, key: key.clone() }))
+    Ok(Box::new(Ring {
+        algorithm: *algorithm,
+        key: key.clone(),
+    }))
 }
 
 struct Ring {
@@ -59,7 +62,8 @@ impl Verifier<Vec<u8>> for Ring {
                 )
             }
             (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
-                keys::UnparsedPublicKey::new(&keys::ECDSA_P256_SHA256_FIXED, point).verify(message, shown)
+                keys::UnparsedPublicKey::new(&keys::ECDSA_P256_SHA256_FIXED, point)
+                    .verify(message, shown)
             }
             (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(point)) => {
                 keys::UnparsedPublicKey::new(&keys::ED25519, point).verify(message, shown)

@@ -66,7 +66,10 @@ pub(super) enum Holder {
 impl Sessions {
     /// Sealed by this secret.
     pub(super) fn new(secret: &[u8]) -> Self {
-        Self { seal: hmac::Key::new(hmac::HMAC_SHA256, secret), ended: Mutex::default() }
+        Self {
+            seal: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            ended: Mutex::default(),
+        }
     }
 
     /// Sealed by a secret that is kept in the data directory, made where it isn't there yet; without a
@@ -85,13 +88,20 @@ impl Sessions {
     /// What is wrong: rights too long for a cookie, or no random bytes.
     pub(super) fn begin(&self, holder: Holder, expires_at: i64) -> Result<String, String> {
         let id = random::<16>().map_err(|error| error.to_string())?;
-        let session = Session { id: URL_SAFE_NO_PAD.encode(id), expires_at, holder };
+        let session = Session {
+            id: URL_SAFE_NO_PAD.encode(id),
+            expires_at,
+            holder,
+        };
         let payload = serde_json::to_vec(&session).map_err(|error| error.to_string())?;
         let payload = URL_SAFE_NO_PAD.encode(payload);
         let seal = URL_SAFE_NO_PAD.encode(hmac::sign(&self.seal, payload.as_bytes()));
         let cookie = format!("{payload}.{seal}");
         if cookie.len() > MOST_BYTES {
-            return Err("the token names too many servers, workflows, types or tags for a cookie".to_owned());
+            return Err(
+                "the token names too many servers, workflows, types or tags for a cookie"
+                    .to_owned(),
+            );
         }
         Ok(cookie)
     }
@@ -103,7 +113,8 @@ impl Sessions {
         hmac::verify(&self.seal, payload.as_bytes(), &seal).ok()?;
         let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
         let session: Session = serde_json::from_slice(&payload).ok()?;
-        self.is_open(&session.id, session.expires_at, now).then_some(session)
+        self.is_open(&session.id, session.expires_at, now)
+            .then_some(session)
     }
 
     /// Whether a session still stands.
@@ -118,7 +129,10 @@ impl Sessions {
             ended.retain(|_, expires_at| now < *expires_at);
         }
         if ended.len() >= MOST_ENDED {
-            let soonest = ended.iter().min_by_key(|(_, at)| **at).map(|(id, _)| id.clone());
+            let soonest = ended
+                .iter()
+                .min_by_key(|(_, at)| **at)
+                .map(|(id, _)| id.clone());
             soonest.map(|id| ended.remove(&id));
         }
         ended.insert(session.id, session.expires_at);
@@ -155,7 +169,12 @@ fn kept_secret(folder: &Path) -> io::Result<Vec<u8>> {
     fs::create_dir_all(folder)?;
     let beside = folder.join("session.key.new");
     let mut options = fs::File::options();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     file.write_all(&secret)?;
     file.sync_all()?;
     fs::rename(&beside, &path)?;
@@ -164,7 +183,9 @@ fn kept_secret(folder: &Path) -> io::Result<Vec<u8>> {
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system gives no random bytes"))?;
     Ok(bytes)
 }
 
@@ -214,9 +235,21 @@ mod tests {
     #[test]
     fn rights_that_no_cookie_holds_are_refused() {
         let tags = (0..400).map(|n| format!("site:north-{n}")).collect();
-        let restrictions = Restrictions { tags: Some(tags), ..Restrictions::default() };
-        let holder = Holder::Token { caller: "c".to_owned(), scopes: Vec::new(), restrictions };
-        assert!(Sessions::new(b"secret").begin(holder, 1).unwrap_err().contains("cookie"));
+        let restrictions = Restrictions {
+            tags: Some(tags),
+            ..Restrictions::default()
+        };
+        let holder = Holder::Token {
+            caller: "c".to_owned(),
+            scopes: Vec::new(),
+            restrictions,
+        };
+        assert!(
+            Sessions::new(b"secret")
+                .begin(holder, 1)
+                .unwrap_err()
+                .contains("cookie")
+        );
     }
 
     #[test]
@@ -224,7 +257,10 @@ mod tests {
         let mut headers = http::HeaderMap::new();
         headers.append("cookie", "a=b; timeback_session_old=x".parse().unwrap());
         assert_eq!(cookie(&headers), None);
-        headers.append("cookie", "c=d;timeback_session=abc.def; e=f".parse().unwrap());
+        headers.append(
+            "cookie",
+            "c=d;timeback_session=abc.def; e=f".parse().unwrap(),
+        );
         assert_eq!(cookie(&headers), Some("abc.def"));
         assert!(set_cookie("v", 60, true).ends_with("; HttpOnly; SameSite=Strict; Secure"));
         assert!(!set_cookie("v", 60, false).contains("; Secure"));

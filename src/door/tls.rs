@@ -54,7 +54,9 @@ pub struct Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +67,11 @@ impl Tls {
     /// [`TlsError`].
     pub fn open(files: &config::Tls, timeout: Duration) -> Result<Self, TlsError> {
         let current = Arc::new(ArcSwap::from_pointee(read(files)?));
-        Ok(Self { files: Arc::new(files.clone()), current, timeout })
+        Ok(Self {
+            files: Arc::new(files.clone()),
+            current,
+            timeout,
+        })
     }
 
     /// Shakes hands on an accepted connection.
@@ -125,8 +131,14 @@ fn read(files: &config::Tls) -> Result<ServerConfig, TlsError> {
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let chain = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-    let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(|error| wrong(&error))?;
-    if chain.is_empty() { Err(wrong(&"holds no certificate")) } else { Ok(chain) }
+    let chain: Vec<_> = chain
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(&error))?;
+    if chain.is_empty() {
+        Err(wrong(&"holds no certificate"))
+    } else {
+        Ok(chain)
+    }
 }
 
 #[cfg(test)]
@@ -144,15 +156,25 @@ mod tests {
     /// Writes a new certificate for `localhost` and its key, and hands back the certificate.
     fn certify(folder: &Path) -> (config::Tls, CertificateDer<'static>) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let files = config::Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+        let files = config::Tls {
+            cert: folder.join("cert.pem"),
+            key: folder.join("key.pem"),
+        };
         fs::write(&files.cert, pem("CERTIFICATE", made.cert.der())).unwrap();
-        fs::write(&files.key, pem("PRIVATE KEY", &made.signing_key.serialize_der())).unwrap();
+        fs::write(
+            &files.key,
+            pem("PRIVATE KEY", &made.signing_key.serialize_der()),
+        )
+        .unwrap();
         (files, made.cert.der().clone())
     }
 
     fn pem(label: &str, der: &[u8]) -> String {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+        format!(
+            "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+            STANDARD.encode(der)
+        )
     }
 
     /// What a client that trusts this certificate alone agrees on with the server.
@@ -166,7 +188,9 @@ mod tests {
             .with_no_client_auth();
         client.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let connector = TlsConnector::from(Arc::new(client));
@@ -187,7 +211,10 @@ mod tests {
         let (_, third) = certify(folder.path());
         fs::write(&files.key, &key).unwrap();
         tls.reload();
-        assert!(shake(&tls, &first).await.is_some(), "a pair that doesn't fit leaves the old one");
+        assert!(
+            shake(&tls, &first).await.is_some(),
+            "a pair that doesn't fit leaves the old one"
+        );
         fs::write(&files.cert, pem("CERTIFICATE", &second)).unwrap();
         tls.reload();
         assert!(shake(&tls, &second).await.is_some());

@@ -29,7 +29,8 @@ impl Stamp {
     pub(super) fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt as _;
 
-        let stamp = fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len(), file.ino())));
+        let stamp =
+            fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len(), file.ino())));
         Self(stamp.ok())
     }
 }
@@ -80,7 +81,11 @@ impl Door {
     /// Tells `end` of every owner of open streams whose right to them has ended.
     pub fn end_streams(&self, end: &impl Fn(u64)) {
         let now = self.0.clock.wall_ms();
-        for owner in self.0.streams.ended(|credential| self.holds(credential, now)) {
+        for owner in self
+            .0
+            .streams
+            .ended(|credential| self.holds(credential, now))
+        {
             end(owner);
         }
     }

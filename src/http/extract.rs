@@ -385,7 +385,8 @@ impl Query {
     pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
         let mut unknown: Vec<&str> = Vec::new();
         for (name, _) in &self.0 {
-            if !known.contains(&name.as_str()) && !unknown.contains(&name.as_str()) {
+            let name = clip(name);
+            if !known.contains(&name) && !unknown.contains(&name) {
                 unknown.push(name);
             }
         }
@@ -430,9 +431,16 @@ impl Query {
     }
 }
 
+/// The beginning of a name that may be of any length.
+fn clip(name: &str) -> &str {
+    name.char_indices()
+        .nth(64)
+        .map_or(name, |(at, _)| &name[..at])
+}
+
 /// The known name that is most like this one, where one is alike enough to be meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = name.to_lowercase();
+    let lower = clip(name).to_lowercase();
     known
         .into_iter()
         .map(|near| (strsim::jaro_winkler(&lower, &near.to_lowercase()), near))
@@ -524,3 +532,6 @@ fn bad_path(detail: impl Into<String>) -> Problem {
         detail,
     )
 }
+
+#[cfg(test)]
+mod tests;

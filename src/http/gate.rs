@@ -54,9 +54,16 @@ impl FromRequestParts<App> for Guest {
         }
         // Only a door that has nothing to do may be passed without a word.
         if app.door.is_passive() {
-            let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+            let peer = parts
+                .extensions
+                .get::<ConnectInfo<SocketAddr>>()
+                .map(|peer| peer.0.ip());
             let address = app.door.address(peer, &parts.headers);
-            return Ok(Self { shown: Shown::nobody(), address, limited: false });
+            return Ok(Self {
+                shown: Shown::nobody(),
+                address,
+                limited: false,
+            });
         }
         Err(unauthorized(&Unknown::Nothing))
     }
@@ -95,15 +102,21 @@ fn needs(method: &Method, route: &str) -> Need {
         ("/metrics", true) => Need::ReadsEverything,
         ("/steps", true) => WORK,
         (
-            "/events" | "/events/{id}" | "/events/history" | "/events/stats" | "/status" | "/snapshot" | "/servers"
-            | "/servers/{id}" | "/workflows" | "/workflows/{id}" | "/patterns" | "/patterns/{name}",
+            "/events" | "/events/{id}" | "/events/history" | "/events/stats" | "/status"
+            | "/snapshot" | "/servers" | "/servers/{id}" | "/workflows" | "/workflows/{id}"
+            | "/patterns" | "/patterns/{name}",
             true,
         ) => READ,
-        ("/events" | "/events/broadcast", false) => Need::AnyOf(&[Scope::Report, Scope::Coordinate, Scope::Admin]),
+        ("/events" | "/events/broadcast", false) => {
+            Need::AnyOf(&[Scope::Report, Scope::Coordinate, Scope::Admin])
+        }
         ("/servers" | "/servers/{id}" | "/servers/{id}/heartbeat" | "/heartbeats", false) => REPORT,
         ("/workflows/{id}/steps/{step}", false) => EITHER,
         (
-            "/workflows" | "/workflows/{id}/complete" | "/workflows/{id}/fail" | "/workflows/{id}/cancel",
+            "/workflows"
+            | "/workflows/{id}/complete"
+            | "/workflows/{id}/fail"
+            | "/workflows/{id}/cancel",
             false,
         ) => COORDINATE,
         _ => ADMIN,
@@ -135,16 +148,26 @@ pub(super) async fn enter(Shared(app): Shared<App>, request: Request, next: Next
 async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
     let door = &app.door;
     let headers = &request.headers;
-    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+    let peer = request
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|peer| peer.0.ip());
     let address = door.address(peer, headers);
-    let route = request.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    let route = request
+        .extensions
+        .get::<MatchedPath>()
+        .map(MatchedPath::as_str);
     let is_stream = request.method == Method::GET && route == Some("/events");
     let need = match route {
         Some(route) => needs(&request.method, route),
         // Nothing is there: who may know that is whoever may know anything.
         None => Need::Known,
     };
-    let nobody = |limited| Guest { shown: Shown::nobody(), address, limited };
+    let nobody = |limited| Guest {
+        shown: Shown::nobody(),
+        address,
+        limited,
+    };
     // Probes are how an operator finds out; they are never counted.
     if need == Need::Nothing {
         return Ok(nobody(false));
@@ -154,7 +177,10 @@ async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
         Err(_) if is_stream => limited = true,
         counted => counted.map_err(too_many)?,
     }
-    let shown = door.identify(headers).await.map_err(|unknown| unauthorized(&unknown))?;
+    let shown = door
+        .identify(headers)
+        .await
+        .map_err(|unknown| unauthorized(&unknown))?;
     match door.count_caller(&shown) {
         Err(_) if is_stream => limited = true,
         counted => counted.map_err(too_many)?,
@@ -170,23 +196,47 @@ async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
         Need::AnyOf(scopes) => {
             let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
             let detail = format!("this takes the scope {}", names.join(" or "));
-            return Err(Denied { scope: scopes.first().copied().unwrap_or(Scope::Admin), detail }.into());
+            return Err(Denied {
+                scope: scopes.first().copied().unwrap_or(Scope::Admin),
+                detail,
+            }
+            .into());
         }
         Need::ReadsEverything if access.reads_everything() => {}
         Need::ReadsEverything => {
-            let detail = "this takes the scope read without restrictions: its answer is about everything";
-            return Err(Denied { scope: Scope::Read, detail: detail.to_owned() }.into());
+            let detail =
+                "this takes the scope read without restrictions: its answer is about everything";
+            return Err(Denied {
+                scope: Scope::Read,
+                detail: detail.to_owned(),
+            }
+            .into());
         }
     }
-    Ok(Guest { shown, address, limited })
+    Ok(Guest {
+        shown,
+        address,
+        limited,
+    })
 }
 
 /// A change by cookie must come from a page of ours, or of an origin that is listed: a browser sends the cookie
 /// along whoever asks it to.
 fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
-    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or_default();
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let listed = app.config.web.cors_origins.iter().any(|known| known.eq_ignore_ascii_case(origin));
+    let origin = headers
+        .get(ORIGIN)
+        .and_then(|origin| origin.to_str().ok())
+        .unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let listed = app
+        .config
+        .web
+        .cors_origins
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(origin));
     if listed || is_own_origin(origin, host) {
         return Ok(());
     }
@@ -199,8 +249,12 @@ fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn unauthorized(unknown: &Unknown) -> Problem {
-    let mut problem =
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "It isn't known who asks", unknown.to_string());
+    let mut problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "It isn't known who asks",
+        unknown.to_string(),
+    );
     problem.challenge = Some(match unknown {
         Unknown::Nothing => r#"Bearer realm="timeback-events""#,
         Unknown::Invalid(_) => r#"Bearer realm="timeback-events", error="invalid_token""#,
@@ -209,26 +263,43 @@ fn unauthorized(unknown: &Unknown) -> Problem {
 }
 
 fn too_many(limited: Limited) -> Problem {
-    let detail = format!("the limit {} is reached; other clients are not affected", limited.limit);
-    let mut problem =
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
-            .with("limit", limited.limit.into());
-    problem.retry_after = Some(limited.retry_after);
+    let detail = format!(
+        "the limit {} is reached; other clients are not affected",
+        limited.limit
+    );
+    let mut problem = Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-requests",
+        "Too many requests",
+        detail,
+    )
+    .with("limit", limited.limit.into());
+    problem.retry_after = Some(u32::try_from(limited.retry_after).unwrap_or(u32::MAX));
     problem
 }
 
 impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
-        let mut problem =
-            Self::new(StatusCode::FORBIDDEN, "forbidden", "The token doesn't allow this", denied.detail)
-                .with("scope", denied.scope.as_str().into());
+        let mut problem = Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "The token doesn't allow this",
+            denied.detail,
+        )
+        .with("scope", denied.scope.as_str().into());
         problem.challenge = Some(match denied.scope {
-            Scope::Read => r#"Bearer realm="timeback-events", error="insufficient_scope", scope="read""#,
-            Scope::Report => r#"Bearer realm="timeback-events", error="insufficient_scope", scope="report""#,
+            Scope::Read => {
+                r#"Bearer realm="timeback-events", error="insufficient_scope", scope="read""#
+            }
+            Scope::Report => {
+                r#"Bearer realm="timeback-events", error="insufficient_scope", scope="report""#
+            }
             Scope::Coordinate => {
                 r#"Bearer realm="timeback-events", error="insufficient_scope", scope="coordinate""#
             }
-            Scope::Admin => r#"Bearer realm="timeback-events", error="insufficient_scope", scope="admin""#,
+            Scope::Admin => {
+                r#"Bearer realm="timeback-events", error="insufficient_scope", scope="admin""#
+            }
         });
         problem
     }
@@ -264,7 +335,11 @@ struct SessionView {
         headers(("Set-Cookie" = String, description = "The session"))
     ))
 )]
-async fn begin(Shared(app): Shared<App>, guest: Guest, request: Request) -> Result<Response, Problem> {
+async fn begin(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    request: Request,
+) -> Result<Response, Problem> {
     if !app.door.asks() {
         return Err(Problem::new(
             StatusCode::CONFLICT,
@@ -275,9 +350,18 @@ async fn begin(Shared(app): Shared<App>, guest: Guest, request: Request) -> Resu
     }
     let begun = app.door.begin_session(&guest.shown);
     let (cookie, expires_at) = begun.map_err(|why| unauthorized(&Unknown::Invalid(why)))?;
-    let cookie = app.door.set_cookie(Some((&cookie, expires_at)), is_secure(&request));
-    let view = SessionView { scopes: guest.scopes.names().collect(), expires_at };
-    Ok(([(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())], Json(view)).into_response())
+    let cookie = app
+        .door
+        .set_cookie(Some((&cookie, expires_at)), is_secure(&request));
+    let view = SessionView {
+        scopes: guest.scopes.names().collect(),
+        expires_at,
+    };
+    Ok((
+        [(SET_COOKIE, cookie), (CACHE_CONTROL, "no-store".to_owned())],
+        Json(view),
+    )
+        .into_response())
 }
 
 /// End a session
@@ -287,13 +371,20 @@ async fn begin(Shared(app): Shared<App>, guest: Guest, request: Request) -> Resu
 async fn end(Shared(app): Shared<App>, request: Request) -> impl IntoResponse {
     app.door.end_session(request.headers());
     let cookie = app.door.set_cookie(None, is_secure(&request));
-    (StatusCode::NO_CONTENT, AppendHeaders([(SET_COOKIE, cookie)]))
+    (
+        StatusCode::NO_CONTENT,
+        AppendHeaders([(SET_COOKIE, cookie)]),
+    )
 }
 
 /// Whether a cookie may be kept to encrypted connections: always but on loopback without TLS. Behind a proxy
 /// that speaks TLS the browser's own connection is encrypted, whatever ours is.
 fn is_secure(request: &Request) -> bool {
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     request.extensions().get::<Encrypted>().is_some() || !is_loopback_host(host)
 }
 

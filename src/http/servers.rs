@@ -111,7 +111,11 @@ async fn list(
         let page = state
             .servers
             .page(&wanted, after.as_ref(), limit - found.len(), SCAN);
-        found.extend(page.servers.into_iter().filter(|server| guest.sees_server(server)));
+        found.extend(
+            page.servers
+                .into_iter()
+                .filter(|server| guest.sees_server(server)),
+        );
         after = page.next;
         if after.is_none() || found.len() == limit {
             break;

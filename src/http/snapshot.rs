@@ -175,14 +175,22 @@ impl Snapshot {
         let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
         (selection.workflows.is_empty() || by_server)
             && is_selected(selection, &self.state, &server.connection.id)
-            && self.filter.grant.as_ref().is_none_or(|grant| sees_server(grant, server))
+            && self
+                .filter
+                .grant
+                .as_ref()
+                .is_none_or(|grant| sees_server(grant, server))
     }
 
     fn wants_workflow(&self, workflow: &Workflow) -> bool {
         let selection = &self.filter.query;
         let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
         let is_named = selection.workflows.is_empty() || selection.workflows.contains(&workflow.id);
-        let is_seen = self.filter.grant.as_ref().is_none_or(|grant| sees_workflow(grant, &workflow.id));
+        let is_seen = self
+            .filter
+            .grant
+            .as_ref()
+            .is_none_or(|grant| sees_workflow(grant, &workflow.id));
         is_named
             && is_seen
             && (!by_server

@@ -16,7 +16,9 @@ use axum::{
 use bytes::Bytes;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, extract::Query, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot};
+use super::{
+    App, extract::Query, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot,
+};
 use crate::{
     domain::Position,
     filter::{

@@ -10,7 +10,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{App, extract::Query, gate::Guest, problem::Problem, snapshot};
 use crate::{
-    domain::{Json, Position, State, event::Health, status::ServerCounts, workflow::WorkflowStatus},
+    domain::{
+        Json, Position, State, event::Health, status::ServerCounts, workflow::WorkflowStatus,
+    },
     door::access::{sees_server, sees_workflow},
     filter::Selection,
     health::SelfSuspect,
@@ -94,7 +96,11 @@ impl StatusView {
     /// The same numbers for what a grant shows. What says how the hub itself is stays.
     fn narrowed(self, state: &State, grant: &Selection) -> Self {
         let (mut counts, mut tools, mut resources) = (ServerCounts::default(), 0, 0);
-        for server in state.servers.after(None).filter(|server| sees_server(grant, server)) {
+        for server in state
+            .servers
+            .after(None)
+            .filter(|server| sees_server(grant, server))
+        {
             counts.lost += u64::from(server.lost);
             if server.gone_at.is_none() {
                 counts.connected += 1;
@@ -104,7 +110,11 @@ impl StatusView {
             }
         }
         let (mut active, mut completed, mut failed) = (0, 0, 0);
-        for workflow in state.workflows.after(None).filter(|workflow| sees_workflow(grant, &workflow.id)) {
+        for workflow in state
+            .workflows
+            .after(None)
+            .filter(|workflow| sees_workflow(grant, &workflow.id))
+        {
             match workflow.status() {
                 WorkflowStatus::Running => active += 1,
                 WorkflowStatus::Completed => completed += 1,
@@ -157,11 +167,7 @@ impl StatusView {
 
 /// The whole in numbers
 #[utoipa::path(get, path = "/status", tag = "state", responses((status = 200, body = StatusView)))]
-async fn status(
-    Shared(app): Shared<App>,
-    guest: Guest,
-    query: Query,
-) -> Result<Response, Problem> {
+async fn status(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&[])?;
     let view = StatusView::of(&app, &app.hub.state(), guest.grant.as_deref());
     Ok(answer(&view))

@@ -63,11 +63,7 @@ struct StepsBody {
     ),
     responses((status = 200, body = StepsBody))
 )]
-async fn list(
-    Shared(app): Shared<App>,
-    guest: Guest,
-    query: Query,
-) -> Result<Response, Problem> {
+async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&[
         "serverId",
         "status",
@@ -86,12 +82,16 @@ async fn list(
         limit: limit(&query)?,
     };
     // A server may ask for its own work without reading anything else.
-    let own = query.server.as_ref().is_some_and(|server| guest.report_as(server).is_ok());
+    let own = query
+        .server
+        .as_ref()
+        .is_some_and(|server| guest.report_as(server).is_ok());
     if !own {
         guest.need(Scope::Read)?;
     }
     let mut page = wait_for_steps(&app, &query, wait).await;
-    page.steps.retain(|step| own || guest.sees_workflow(&step.workflow_id));
+    page.steps
+        .retain(|step| own || guest.sees_workflow(&step.workflow_id));
     Ok(answer(&StepsBody {
         steps: page.steps,
         next_cursor: page.next.map(|next| next.to_string()),

@@ -13,9 +13,9 @@ use tower::ServiceExt;
 use super::{App, Parts, router};
 use crate::{
     clock::Clock,
-    door::Door,
     config::Config,
     domain::{Policy, health::Rules},
+    door::Door,
     event_log::{self, Retention},
     health::Leases,
     hub::{Hub, Settings},
@@ -52,7 +52,7 @@ impl Reply {
 }
 
 pub(super) struct Site {
-    pub(super) router: Router,
+    router: Router,
     pub(super) app: App,
 }
 
@@ -76,30 +76,29 @@ impl Site {
             clock: clock.clone(),
             metrics: metrics.clone(),
         };
-        let door = Door::open(&config, &clock, &metrics).expect("a door");
         let tail = Arc::new(Tail::new(0, 1 << 20));
         let (hub, idle) = Hub::open(log, settings, tail.clone()).expect("a hub");
         let leases = Arc::new(Leases::new(Rules::default(), clock));
-        let rules = streams::Settings {
+        idle.start(Vec::new(), vec![leases.clone()])
+            .expect("a thread");
+        let readiness = Arc::new(Readiness::default());
+        readiness.loaded();
+        let streams = streams::Settings {
             keepalive: config.stream.keepalive,
             retry: config.stream.retry,
             stall_timeout: config.stream.stall_timeout,
             max_clients: config.stream.max_clients,
             shards: Some(1),
         };
-        let log = hub.reader().clone();
-        let streams = Streams::start(rules, tail, log, metrics.clone()).expect("streams");
-        idle.start(Vec::new(), vec![leases.clone()])
-            .expect("a thread");
-        let readiness = Arc::new(Readiness::default());
-        readiness.loaded();
+        let streams = Streams::start(streams, tail, hub.reader().clone(), metrics.clone());
+        let door = Door::open(&config, hub.clock(), &metrics).expect("a door");
         let app = App::new(Parts {
             config,
             hub,
             leases,
             readiness,
             metrics,
-            streams: Arc::new(streams),
+            streams: Arc::new(streams.expect("threads")),
             door,
         });
         Self {

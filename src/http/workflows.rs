@@ -68,11 +68,7 @@ struct WorkflowsBody {
     ),
     responses((status = 201, body = WorkflowView), (status = 200, body = WorkflowView))
 )]
-async fn start(
-    Shared(app): Shared<App>,
-    guest: Guest,
-    change: Change,
-) -> Result<Answer, Problem> {
+async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result<Answer, Problem> {
     let fresh = || WorkflowId::from_uuid(Uuid::now_v7());
     let start = StartWorkflow::parse(change.required()?, "", fresh)?;
     let command = Command::StartWorkflow(Box::new(start));
@@ -91,11 +87,7 @@ async fn start(
     ),
     responses((status = 200, body = WorkflowsBody))
 )]
-async fn list(
-    Shared(app): Shared<App>,
-    guest: Guest,
-    query: Query,
-) -> Result<Response, Problem> {
+async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&["status", "limit", "cursor"])?;
     let query = WorkflowQuery {
         status: choice(
@@ -108,10 +100,12 @@ async fn list(
         limit: limit(&query)?,
     };
     let state = app.hub.state();
-    let mut page = state
-        .workflows
-        .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
-    page.workflows.retain(|workflow| guest.sees_workflow(&workflow.id));
+    let mut page =
+        state
+            .workflows
+            .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
+    page.workflows
+        .retain(|workflow| guest.sees_workflow(&workflow.id));
     Ok(answer(&WorkflowsBody {
         workflows: page.workflows,
         next_cursor: page.next,

@@ -48,9 +48,19 @@ pub(super) enum Way {
 
 /// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
 /// that may be the short one. A head that takes longer than it may ends the connection.
-pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr, limits: &Limits) -> Way {
+pub(super) async fn find(
+    router: &Router,
+    socket: &TcpStream,
+    remote: SocketAddr,
+    limits: &Limits,
+) -> Way {
     let mut read = Vec::with_capacity(READ);
-    let Ok(Some(request)) = timeout(limits.head_timeout, request_for_stream(socket, &mut read, limits.head_bytes)).await else {
+    let Ok(Some(request)) = timeout(
+        limits.head_timeout,
+        request_for_stream(socket, &mut read, limits.head_bytes),
+    )
+    .await
+    else {
         return Way::Gone;
     };
     let Some(mut request) = request else {
@@ -66,12 +76,19 @@ pub(super) async fn find(router: &Router, socket: &TcpStream, remote: SocketAddr
             opening.opened = head;
             Way::Stream(Box::new(opening))
         }
-        None => Way::Hyper { read, answer: Some(Box::new(answer)) },
+        None => Way::Hyper {
+            read,
+            answer: Some(Box::new(answer)),
+        },
     }
 }
 
 /// The request, where it is one for a stream; `None` outside where the client is gone.
-async fn request_for_stream(socket: &TcpStream, read: &mut Vec<u8>, most: usize) -> Option<Option<Box<Request<Body>>>> {
+async fn request_for_stream(
+    socket: &TcpStream,
+    read: &mut Vec<u8>,
+    most: usize,
+) -> Option<Option<Box<Request<Body>>>> {
     loop {
         match socket.try_read_buf(read) {
             Ok(0) => return None,
@@ -80,7 +97,9 @@ async fn request_for_stream(socket: &TcpStream, read: &mut Vec<u8>, most: usize)
                 Parsed::Other => return Some(None),
                 Parsed::Partial => {}
             },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await.ok()?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.readable().await.ok()?
+            }
             Err(_) => return None,
         }
     }
@@ -115,7 +134,9 @@ fn parse(read: &[u8], most: usize) -> Parsed {
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(read) {
         Ok(httparse::Status::Partial) => Parsed::Partial,
-        Ok(httparse::Status::Complete(_)) => request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request))),
+        Ok(httparse::Status::Complete(_)) => {
+            request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request)))
+        }
         // Hyper knows how to answer what isn't HTTP.
         Err(_) => Parsed::Other,
     }
@@ -148,7 +169,13 @@ fn head(answer: &Response) -> Vec<u8> {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(answer.status().as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(answer.status().canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(
+        answer
+            .status()
+            .canonical_reason()
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     out.extend_from_slice(b"\r\n");
     let mut line = |name: &[u8], value: &[u8]| {
         out.extend_from_slice(name);
@@ -196,7 +223,10 @@ mod tests {
             ("GET /eventsx", "other"),
             ("POST /events HTTP/1.1\r\n", "other"),
             ("GET /events HTTP/1.0\r\n\r\n", "other"),
-            ("GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx", "other"),
+            (
+                "GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx",
+                "other",
+            ),
             ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
             ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
@@ -211,7 +241,9 @@ mod tests {
     #[test]
     fn the_request_is_what_the_client_sent() {
         let text = "GET /events?since=1h HTTP/1.1\r\nHost: a\r\nLast-Event-ID: x-1\r\nCookie: a\r\nCookie: b\r\n\r\n";
-        let Parsed::Stream(request) = parse(text.as_bytes(), MOST) else { panic!("a stream") };
+        let Parsed::Stream(request) = parse(text.as_bytes(), MOST) else {
+            panic!("a stream")
+        };
         assert_eq!(request.uri(), "/events?since=1h");
         assert_eq!(request.headers()["last-event-id"], "x-1");
         assert_eq!(request.headers().get_all("cookie").iter().count(), 2);

@@ -1,6 +1,10 @@
 //! Tokens of every kind, good and forged.
 
-use std::{fs, path::PathBuf, sync::atomic::{AtomicUsize, Ordering}};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use axum::{Json, Router, routing::get};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -49,11 +53,15 @@ fn token(header: Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> Stri
 }
 
 fn hs256(claims: &Value) -> String {
-    token(json!({"alg": "HS256"}), claims, |message| by_secret(SECRET.as_bytes(), message))
+    token(json!({"alg": "HS256"}), claims, |message| {
+        by_secret(SECRET.as_bytes(), message)
+    })
 }
 
 fn by_secret(secret: &[u8], message: &[u8]) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message)
+        .as_ref()
+        .to_vec()
 }
 
 /// A pair for ES256 and one for EdDSA, and their set beside the RSA key's.
@@ -68,7 +76,8 @@ impl Signers {
         let ec = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
         let ed = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
         Self {
-            ec: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, ec.as_ref(), &random).unwrap(),
+            ec: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, ec.as_ref(), &random)
+                .unwrap(),
             ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).unwrap(),
         }
     }
@@ -86,12 +95,18 @@ impl Signers {
 
     fn es256(&self, kid: &str, claims: &Value) -> String {
         token(json!({"alg": "ES256", "kid": kid}), claims, |message| {
-            self.ec.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+            self.ec
+                .sign(&SystemRandom::new(), message)
+                .unwrap()
+                .as_ref()
+                .to_vec()
         })
     }
 
     fn eddsa(&self, claims: &Value) -> String {
-        token(json!({"alg": "EdDSA"}), claims, |message| self.ed.sign(message).as_ref().to_vec())
+        token(json!({"alg": "EdDSA"}), claims, |message| {
+            self.ed.sign(message).as_ref().to_vec()
+        })
     }
 }
 
@@ -101,8 +116,18 @@ fn auth() -> Auth {
 
 fn by_hmac() -> Verifier {
     let secret = Some(Secret::new(SECRET));
-    let (issuer, audience) = (Some("https://id.example".to_owned()), Some("hub".to_owned()));
-    Verifier::new(&Auth { jwt_secret: secret, issuer, audience, ..auth() }).unwrap().unwrap()
+    let (issuer, audience) = (
+        Some("https://id.example".to_owned()),
+        Some("hub".to_owned()),
+    );
+    Verifier::new(&Auth {
+        jwt_secret: secret,
+        issuer,
+        audience,
+        ..auth()
+    })
+    .unwrap()
+    .unwrap()
 }
 
 fn by_file(set: &Value) -> (Verifier, tempfile::TempDir, PathBuf) {
@@ -110,12 +135,19 @@ fn by_file(set: &Value) -> (Verifier, tempfile::TempDir, PathBuf) {
     let path = folder.path().join("jwks.json");
     fs::write(&path, set.to_string()).unwrap();
     let jwks = Some(JwksSource::File(path.clone()));
-    (Verifier::new(&Auth { jwks, ..auth() }).unwrap().unwrap(), folder, path)
+    (
+        Verifier::new(&Auth { jwks, ..auth() }).unwrap().unwrap(),
+        folder,
+        path,
+    )
 }
 
 #[tokio::test]
 async fn a_good_token_says_who_and_what() {
-    let token = by_hmac().verify(&hs256(&with("server_ids", json!(["a"])))).await.unwrap();
+    let token = by_hmac()
+        .verify(&hs256(&with("server_ids", json!(["a"]))))
+        .await
+        .unwrap();
     assert_eq!(token.caller, r#"["jwt","https://id.example","ada"]"#);
     assert!(token.rights.scopes.has(Scope::Read) && !token.rights.scopes.has(Scope::Admin));
     assert_eq!(token.rights.reports_as.unwrap().len(), 1);
@@ -161,13 +193,29 @@ async fn forgeries_are_refused() {
     let (_, signature) = rest.split_once('.').unwrap();
     let other = b64(with("scope", json!("admin")).to_string());
     let unsigned = token(json!({"alg": "none"}), &claims(), |_| Vec::new());
-    let critical = token(json!({"alg": "HS256", "crit": ["exp"]}), &claims(), |message| {
+    let critical = token(
+        json!({"alg": "HS256", "crit": ["exp"]}),
+        &claims(),
+        |message| by_secret(SECRET.as_bytes(), message),
+    );
+    let strong = token(json!({"alg": "HS512"}), &claims(), |message| {
         by_secret(SECRET.as_bytes(), message)
     });
-    let strong = token(json!({"alg": "HS512"}), &claims(), |message| by_secret(SECRET.as_bytes(), message));
-    let anothers = token(json!({"alg": "HS256"}), &claims(), |message| by_secret(b"another", message));
+    let anothers = token(json!({"alg": "HS256"}), &claims(), |message| {
+        by_secret(b"another", message)
+    });
     for forged in [
-        "", ".", "..", "a.b.c", "no token", head, rest, &unsigned, &critical, &strong, &anothers,
+        "",
+        ".",
+        "..",
+        "a.b.c",
+        "no token",
+        head,
+        rest,
+        &unsigned,
+        &critical,
+        &strong,
+        &anothers,
         &format!("{head}.{other}.{signature}"),
         &good[..good.len() - 4],
         &"a".repeat(MOST_TOKEN + 1),
@@ -180,16 +228,44 @@ async fn forgeries_are_refused() {
 async fn public_keys_of_every_kind_check_what_is_theirs() {
     let signers = Signers::new();
     let (verifier, _folder, _) = by_file(&signers.set());
-    assert_eq!(verifier.verify(RSA_TOKEN).await.unwrap().rights.scopes.names().collect::<Vec<_>>(), ["read"]);
-    verifier.verify(&signers.es256("ec-1", &claims())).await.unwrap();
+    assert_eq!(
+        verifier
+            .verify(RSA_TOKEN)
+            .await
+            .unwrap()
+            .rights
+            .scopes
+            .names()
+            .collect::<Vec<_>>(),
+        ["read"]
+    );
+    verifier
+        .verify(&signers.es256("ec-1", &claims()))
+        .await
+        .unwrap();
     verifier.verify(&signers.eddsa(&claims())).await.unwrap();
     let stranger = Signers::new();
-    assert!(verifier.verify(&stranger.es256("ec-1", &claims())).await.is_err());
+    assert!(
+        verifier
+            .verify(&stranger.es256("ec-1", &claims()))
+            .await
+            .is_err()
+    );
     assert!(verifier.verify(&stranger.eddsa(&claims())).await.is_err());
-    assert!(verifier.verify(&signers.es256("ed-1", &claims())).await.unwrap_err().contains("no key is known"));
+    assert!(
+        verifier
+            .verify(&signers.es256("ed-1", &claims()))
+            .await
+            .unwrap_err()
+            .contains("no key is known")
+    );
     // The oldest trick: what everybody knows of the key, taken for a shared secret.
     let public = signers.ed.public_key().as_ref();
-    let confused = token(json!({"alg": "HS256", "kid": "ed-1"}), &claims(), |message| by_secret(public, message));
+    let confused = token(
+        json!({"alg": "HS256", "kid": "ed-1"}),
+        &claims(),
+        |message| by_secret(public, message),
+    );
     assert!(verifier.verify(&confused).await.is_err());
 }
 
@@ -199,9 +275,21 @@ async fn only_listed_algorithms_are_taken() {
     let (_, _folder, path) = by_file(&signers.set());
     let algorithms = vec![SigningAlgorithm::EdDsa];
     let jwks = Some(JwksSource::File(path));
-    let verifier = Verifier::new(&Auth { jwks, algorithms, ..auth() }).unwrap().unwrap();
+    let verifier = Verifier::new(&Auth {
+        jwks,
+        algorithms,
+        ..auth()
+    })
+    .unwrap()
+    .unwrap();
     verifier.verify(&signers.eddsa(&claims())).await.unwrap();
-    assert!(verifier.verify(RSA_TOKEN).await.unwrap_err().contains("RS256"));
+    assert!(
+        verifier
+            .verify(RSA_TOKEN)
+            .await
+            .unwrap_err()
+            .contains("RS256")
+    );
 }
 
 #[tokio::test]
@@ -235,10 +323,23 @@ async fn an_address_is_asked_for_an_unknown_kid_at_a_bounded_rate() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/jwks", listener.local_addr().unwrap());
     tokio::spawn(async { axum::serve(listener, router).await });
-    let verifier = Verifier::new(&Auth { jwks: Some(JwksSource::Url(url)), ..auth() }).unwrap().unwrap();
-    verifier.verify(&signers.es256("ec-1", &claims())).await.unwrap();
+    let verifier = Verifier::new(&Auth {
+        jwks: Some(JwksSource::Url(url)),
+        ..auth()
+    })
+    .unwrap()
+    .unwrap();
+    verifier
+        .verify(&signers.es256("ec-1", &claims()))
+        .await
+        .unwrap();
     for kid in ["made", "up", "by", "anybody"] {
-        assert!(verifier.verify(&signers.es256(kid, &claims())).await.is_err());
+        assert!(
+            verifier
+                .verify(&signers.es256(kid, &claims()))
+                .await
+                .is_err()
+        );
     }
     verifier.refresh(false).await;
     assert_eq!(asked.load(Ordering::SeqCst), 1);

@@ -73,8 +73,8 @@ impl Core {
 
     fn go_on(&mut self, stream: &mut Subscriber, backlog: &mut Backlog, key: Key) -> Next {
         match self.send_begun(stream, backlog) {
-                Sent::All => {}
-                Sent::Enough => return Next::Again,
+            Sent::All => {}
+            Sent::Enough => return Next::Again,
             Sent::Part => return Next::Blocked,
             Sent::Dead => return Next::Over(Some("client")),
         }
