@@ -1,7 +1,7 @@
 //! `healthcheck`: asks the hub on this machine whether it is ready.
 
 use std::{
-    io,
+    io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     process::ExitCode,
     time::Duration,
