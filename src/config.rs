@@ -337,6 +337,14 @@ impl Default for Config {
     }
 }
 
+/// An age as settings are written: `90d`, `24h`, `15m`, `30s`, or a number of milliseconds; a century at most.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    value::age(text, 1..=100 * 365 * 24 * 3_600_000)
+}
+
 impl Config {
     /// Reads the process environment, and for what isn't set there `.env` in the working directory.
     ///

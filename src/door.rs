@@ -40,6 +40,7 @@ use self::{
     keys::{Key, KeyFileError, Keys},
     limits::{Full, Rate, StreamCounts},
     session::{Holder, Session, Sessions},
+    watch::Stamp,
 };
 use crate::{
     clock::Clock,
@@ -60,6 +61,8 @@ struct Inner {
     by_address: Rate<IpAddr>,
     by_caller: Rate<Arc<str>>,
     streams: Arc<StreamCounts>,
+    /// The files as they were just before they were read first.
+    stamps: Vec<Stamp>,
     /// Makes owners of credentials; not to be foreseen from outside.
     hasher: RandomState,
     clock: Clock,
@@ -160,6 +163,7 @@ impl Door {
     /// [`DoorError`].
     pub fn open(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, DoorError> {
         let auth = config.auth.clone();
+        let stamps = watch::stamps(&auth);
         let keys = match &auth.api_keys {
             Some(path) => {
                 let keys = ArcSwap::from_pointee(Keys::load(path)?);
@@ -187,6 +191,7 @@ impl Door {
             by_address: Rate::new(config.limits.requests_per_address),
             by_caller: Rate::new(config.limits.requests_per_token),
             streams: StreamCounts::new(&config.limits),
+            stamps,
             hasher: RandomState::new(),
             clock: clock.clone(),
             metrics: metrics.clone(),

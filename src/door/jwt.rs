@@ -171,14 +171,6 @@ impl Verifier {
         }
     }
 
-    /// The file to watch, where the set is one.
-    pub(super) fn file(&self) -> Option<&Path> {
-        match &self.public.as_ref()?.source {
-            JwksSource::File(path) => Some(path),
-            JwksSource::Url(_) => None,
-        }
-    }
-
     async fn keys_for(&self, header: &Header) -> Vec<DecodingKey> {
         if header.alg == Algorithm::HS256 {
             return self.secret.clone().into_iter().collect();

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Door, keys::Keys};
+use crate::config::{Auth, JwksSource};
 
 /// How often files and open streams are looked at: a revoked key's streams end within so long.
 const EVERY: Duration = Duration::from_secs(1);
@@ -43,16 +44,16 @@ impl Door {
             .ok();
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stamps = self.stamps();
+        let mut known = self.0.stamps.clone();
         loop {
             let asked = tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => false,
                 Some(()) = heard(hangup.as_mut()) => true,
             };
-            let now = self.stamps();
-            if asked || now != stamps {
-                stamps = now;
+            let now = stamps(&self.0.auth);
+            if asked || now != known {
+                known = now;
                 self.reload().await;
             } else if let Some(tokens) = &self.0.tokens {
                 tokens.refresh(false).await;
@@ -88,12 +89,16 @@ impl Door {
             end(owner);
         }
     }
+}
 
-    fn stamps(&self) -> Vec<Stamp> {
-        let keys = self.0.keys.as_ref().map(|store| store.path.as_path());
-        let tokens = self.0.tokens.as_ref().and_then(|tokens| tokens.file());
-        keys.into_iter().chain(tokens).map(Stamp::of).collect()
-    }
+/// The files of keys as they are now.
+pub(super) fn stamps(auth: &Auth) -> Vec<Stamp> {
+    let keys = auth.api_keys.as_deref();
+    let tokens = auth.jwks.as_ref().and_then(|source| match source {
+        JwksSource::File(path) => Some(path.as_path()),
+        JwksSource::Url(_) => None,
+    });
+    keys.into_iter().chain(tokens).map(Stamp::of).collect()
 }
 
 /// The next signal; never, where signals can't be heard.

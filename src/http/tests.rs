@@ -25,14 +25,14 @@ use crate::{
     tail::Tail,
 };
 
-struct Reply {
-    status: u16,
-    headers: axum::http::HeaderMap,
-    text: String,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: axum::http::HeaderMap,
+    pub(super) text: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
@@ -51,9 +51,9 @@ impl Reply {
     }
 }
 
-struct Site {
+pub(super) struct Site {
     router: Router,
-    app: App,
+    pub(super) app: App,
 }
 
 impl Site {
@@ -61,7 +61,7 @@ impl Site {
         Self::with(Config::default())
     }
 
-    fn with(config: Config) -> Self {
+    pub(super) fn with(config: Config) -> Self {
         let log = event_log::open(None).expect("a log in memory");
         let (clock, metrics) = (Clock::default(), Metrics::new().expect("metrics"));
         let retention = Retention {
@@ -107,7 +107,7 @@ impl Site {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         method: &str,
         uri: &str,
