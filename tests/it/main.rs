@@ -3,6 +3,7 @@
 mod crash;
 mod door;
 mod envelope;
+mod examples;
 mod filters;
 mod gaps;
 mod gates;
