@@ -77,10 +77,10 @@ pub struct RawChange {
     pub key: Option<IdempotencyKey>,
 }
 
-impl<S: Send + Sync> FromRequest<S> for RawChange {
+impl FromRequest<App> for RawChange {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let media_type = MediaType::of(&parts.headers);
         refuse_encoded(&parts.headers)?;
