@@ -217,6 +217,7 @@ impl Server {
         info!("draining: {} streams are open", self.app.streams.count());
         self.app.readiness.draining();
         self.app.hub.refuse();
+        // The leases' last act is to save last-seen times, which a hub takes until it is stopped.
         self.stop_monitors.cancel();
         while self.monitors.join_next().await.is_some() {}
         self.app.hub.stop().await;

@@ -200,7 +200,8 @@ export interface ServerState {
   reason?: string;
   detail?: string;
   lastSeenAt: number;
-  dueAt: number;
+  /** Null once it is disconnected. */
+  dueAt: number | null;
   missedHeartbeats: number;
   heartbeatIntervalMs: number;
   connectedAt: number;
@@ -423,7 +424,7 @@ export class RegisteredServer {
   readonly closed: Promise<'deregistered' | 'replaced'>;
   heartbeat(vitals?: Vitals): Promise<ServerState>;
   update(changes?: Partial<ServerDescription>): Promise<ServerState>;
-  close(reason?: string): Promise<void>;
+  close(reason?: string, options?: Pick<CallOptions, 'signal' | 'timeoutMs' | 'retries'>): Promise<void>;
 }
 
 export interface Workflows {

@@ -438,8 +438,8 @@ export class RegisteredServer {
     }
   }
 
-  /** Deregisters. No heartbeat follows. */
-  async close(reason) {
+  /** Deregisters. No heartbeat follows. `options` are the call's: `retries`, `timeoutMs`, `signal`. */
+  async close(reason, options = {}) {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#timer);
@@ -448,7 +448,7 @@ export class RegisteredServer {
     try {
       // Naming the instance keeps us from disconnecting one that took our place.
       const query = { reason, instanceId: this.#description.instanceId };
-      await this.#hub.request('DELETE', `/servers/${encodeURIComponent(this.id)}`, { query });
+      await this.#hub.request('DELETE', `/servers/${encodeURIComponent(this.id)}`, { query, ...options });
     } catch (error) {
       if (error.status !== 404) throw error;
     } finally {

@@ -18,7 +18,7 @@ const LISTS = [
 /** Where servers of the protocol's stateless era say who they are, in every answer. */
 const SERVER_INFO = 'io.modelcontextprotocol/serverInfo';
 
-/** How long the end of the process waits for the hub; a server that just vanishes is noticed by its silence. */
+/** How long the end of a server waits for the hub; one that just vanishes is noticed by its silence. */
 const FAREWELL_MS = 1_000;
 
 /**
@@ -69,7 +69,7 @@ class Report {
     if (this.#end.signal.aborted) return;
     this.#end.abort();
     await this.#tail;
-    await this.#server?.close(reason).catch((error) => this.#onError(error));
+    await this.#server?.close(reason, { timeoutMs: FAREWELL_MS, retries: 0 }).catch((error) => this.#onError(error));
   }
 
   /** Listens in on a transport that the server is about to connect to. */

@@ -367,7 +367,15 @@ impl Query {
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Ok((decode(name)?, decode(value)?))
+                let name = decode(name)?;
+                // An id that isn't one is a gap to tell, and never an error.
+                let value = match name.as_str() {
+                    "lastEventId" | "last_event_id" => {
+                        decode(value).unwrap_or_else(|_| value.to_owned())
+                    }
+                    _ => decode(value)?,
+                };
+                Ok((name, value))
             })
             .collect::<Result<_, Problem>>()
             .map(Self)

@@ -329,38 +329,46 @@ fn page(reader: &dyn LogReader, wanted: &Wanted) -> Result<String, ReadError> {
     let mut out = Vec::with_capacity(16 * 1024);
     out.extend_from_slice(br#"{"events":["#);
     let (mut count, mut truncated, mut reads) = (0, false, 0);
+    // The last event of the page, once another is found that has no room on it.
+    let (mut last, mut full) = (0, false);
     let mut rest = Wanted {
         filter: wanted.filter.clone(),
         ..*wanted
     };
-    while !rest.is_done() && count < limit && reads < READS_PER_PAGE && out.len() < PAGE_BYTES {
+    while !rest.is_done() && !full && reads < READS_PER_PAGE {
         reads += 1;
         let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
             match item {
+                Item::Event(_) if count == limit || out.len() >= PAGE_BYTES => {
+                    full = true;
+                    return ControlFlow::Break(());
+                }
                 Item::Event(record) => {
                     if count > 0 {
                         out.push(b',');
                     }
                     write_envelope(&mut out, epochs.name(record.sequence), &record);
-                    count += 1;
+                    (count, last) = (count + 1, record.sequence);
                 }
                 Item::Corrupt { .. } => truncated = true,
             }
-            if count < limit && out.len() < PAGE_BYTES {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            ControlFlow::Continue(())
         })?;
         truncated |= scanned.overtaken.is_some();
         rest.advance(scanned);
+    }
+    if full {
+        match rest.range.order {
+            Order::Ascending => rest.range.after = last,
+            Order::Descending => rest.range.until = last - 1,
+        }
     }
     truncated |= match wanted.range.order {
         Order::Ascending => wanted.truncated,
         Order::Descending => rest.is_done() && wanted.lacks_the_oldest(reader),
     };
     out.extend_from_slice(br#"],"nextCursor":"#);
-    if rest.is_done() {
+    if rest.is_done() && !full {
         out.extend_from_slice(b"null");
     } else {
         let at = match rest.range.order {

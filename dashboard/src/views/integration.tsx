@@ -190,7 +190,7 @@ function Patterns({ state }: { state: State }) {
                 role="switch"
                 class="switch"
                 checked={pattern.enabled}
-                disabled={forbidden || asking === pattern.name}
+                disabled={forbidden || !store.mayAdminister || asking === pattern.name}
                 onClick={(event) => {
                   event.preventDefault();
                   void flip(pattern.name, !pattern.enabled);
@@ -200,6 +200,7 @@ function Patterns({ state }: { state: State }) {
           </li>
         ))}
       </ul>
+      {!store.mayAdminister && <p class="hint">Your token may look, but not switch.</p>}
       {problem && (
         <p class="problem" role="alert">
           {forbidden ? 'You may look, but not switch: ' : 'Not switched: '}

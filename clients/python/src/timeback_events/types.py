@@ -249,7 +249,8 @@ class ServerState(TypedDict):
     reason: NotRequired[str]
     detail: NotRequired[str]
     lastSeenAt: int
-    dueAt: int
+    dueAt: int | None
+    """None once it is disconnected."""
     missedHeartbeats: int
     heartbeatIntervalMs: int
     connectedAt: int
