@@ -1,7 +1,7 @@
 //! `healthcheck`: asks the hub on this machine whether it is ready.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     process::ExitCode,
     time::Duration,
@@ -86,7 +86,7 @@ fn exchange(mut stream: impl io::Read + io::Write, address: SocketAddr) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{io::Write as _, net::TcpListener, thread};
 
     use super::*;
 

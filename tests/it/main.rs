@@ -1,6 +1,7 @@
 //! The contract, held against a real server on a real socket: a file per promise.
 
 mod crash;
+mod credentials;
 mod door;
 mod envelope;
 mod examples;
