@@ -4,6 +4,7 @@ mod crash;
 mod credentials;
 mod door;
 mod envelope;
+mod examples;
 mod filters;
 mod gaps;
 mod gates;
