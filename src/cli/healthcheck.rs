@@ -70,10 +70,11 @@ fn get(host: &str, port: u16, tls: Option<&Tls>) -> io::Result<String> {
 }
 
 fn exchange(mut stream: impl io::Read + io::Write, address: SocketAddr) -> io::Result<String> {
-    write!(
-        stream,
+    // In one piece, so that it leaves as one packet.
+    let request = format!(
         "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\naccept: application/json\r\n\r\n"
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut answer = Vec::new();
     match stream.take(MOST).read_to_end(&mut answer) {
