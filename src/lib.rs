@@ -69,4 +69,4 @@ pub mod timers;
 mod run;
 
 pub use config::Config;
-pub use run::{ServeError, serve};
+pub use run::{ServeError, serve, serve_and_tell};

@@ -74,7 +74,21 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve_and_tell(config, listener, shutdown, || ()).await
+}
+
+/// The same; `ready` is called once the log is open, its state recovered, and connections are served.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve_and_tell(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
     let server = Server::start(config, listener)?;
+    ready();
     server.run(shutdown).await
 }
 

@@ -4,6 +4,10 @@
     unreachable_pub,
     reason = "a test binary has no outside; pub says what the support offers its tests"
 )]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test an unwrap is a check like any other"
+)]
 
 mod crash;
 mod credentials;
@@ -19,6 +23,7 @@ mod idempotency;
 mod opening;
 mod patterns;
 mod problems;
+mod process;
 mod produce;
 mod resume;
 mod retention;

@@ -126,7 +126,6 @@ impl EventStream {
     }
 
     /// The next block.
-    #[track_caller]
     pub async fn next(&mut self) -> Frame {
         self.next_or_end().await.expect("the stream goes on")
     }
