@@ -149,7 +149,7 @@ async function picture(name, options) {
   };
   await shoot('fleet', '#/servers', async () => {
     await says(page.locator('[data-row]'), 'LMS');
-    await page.getByRole('combobox', { name: /Time span/ }).selectOption('Last 5 minutes');
+    await page.getByRole('combobox', { name: /Time span/ }).selectOption('Last 5 min');
   });
   await shoot('workflow', '#/workflows/grade-sync-0412', () => page.locator('.bar').first().waitFor());
   await shoot('feed', '#/events', () => page.locator('.feed-row').first().waitFor());
