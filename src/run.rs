@@ -180,7 +180,7 @@ impl Server {
             readiness,
             metrics,
             streams: streams.clone(),
-            door: door.clone(),
+            door,
         });
         let stop_accepting = CancellationToken::new();
         let limits = accept::Limits {
