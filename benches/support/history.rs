@@ -143,7 +143,7 @@ impl Serving {
     ///
     /// # Errors
     /// Why it had ended, or couldn't start.
-    pub async fn stop(self) -> Result<(), Failure> {
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
         self.stop.cancel();
         self.task.await?
     }
