@@ -6,8 +6,10 @@
 //! ```
 //!
 //! Publishers post events one by one (or in arrays, `--batch`) as fast as they are acknowledged, or at a `--rate`;
-//! subscribers read the stream and take the time from the moment each event was due. On one machine the load takes
-//! its share of the same cores: read ratios between runs of one sitting, not absolutes.
+//! subscribers read the stream and take the time from the moment each event was due, and count what is lost, doubled
+//! or out of order. With `--heartbeats` the connections of `--publishers` send heartbeats of registered servers instead,
+//! and leave the servers deregistered. On one machine the load takes its share of the same cores: read ratios between
+//! runs of one sitting, not absolutes.
 
 use std::{
     net::SocketAddr,
@@ -50,6 +52,9 @@ struct Options {
     /// How long to publish.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Heartbeats of this many servers, instead of events.
+    #[arg(long, value_name = "SERVERS")]
+    heartbeats: Option<usize>,
     /// The hub's process, to read its memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -62,9 +67,12 @@ struct Tally {
     epoch: Instant,
     published: AtomicU64,
     delivered: AtomicU64,
+    /// Deliveries whose sequence didn't rise: doubled, or out of order.
+    astray: AtomicU64,
     stop: AtomicBool,
-    /// Latencies by power-of-two-ish bucket, microseconds.
+    /// From the moment an event was due to its delivery, microseconds.
     latency: Histogram,
+    /// From a request to its answer, microseconds.
     acks: Histogram,
 }
 
@@ -75,46 +83,82 @@ async fn main() -> Result<(), Failure> {
         epoch: Instant::now(),
         published: AtomicU64::new(0),
         delivered: AtomicU64::new(0),
+        astray: AtomicU64::new(0),
         stop: AtomicBool::new(false),
         latency: Histogram::new(),
         acks: Histogram::new(),
     });
-    let before = options.pid.and_then(resident_bytes);
-    let connecting = Instant::now();
-    let opened = Arc::new(Barrier::new(options.subscribers + 1));
     let mut readers = JoinSet::new();
-    for _ in 0..options.subscribers {
-        readers.spawn(subscribe(options.hub, tally.clone(), opened.clone()));
+    open_streams(&options, &tally, &mut readers).await?;
+    if let Some(servers) = options.heartbeats {
+        register(options.hub, servers).await?;
     }
-    if options.subscribers > 0 {
-        opened.wait().await;
-        let took = connecting.elapsed().as_secs_f64();
-        println!(
-            "{:>12}  streams opened in {took:.2} s ({:.0}/s)",
-            options.subscribers,
-            options.subscribers as f64 / took
-        );
-        if let (Some(before), Some(after)) = (before, options.pid.and_then(resident_bytes)) {
-            println!(
-                "{:>12}  bytes of the hub's memory per stream",
-                after.saturating_sub(before) / options.subscribers as u64
-            );
-        }
-    }
-
     let began = Instant::now();
     let mut writers = JoinSet::new();
     for index in 0..options.publishers {
-        writers.spawn(publish(options.clone(), index, tally.clone()));
+        match options.heartbeats {
+            Some(_) => writers.spawn(send_heartbeats(options.clone(), index, tally.clone())),
+            None => writers.spawn(publish(options.clone(), index, tally.clone())),
+        };
     }
     tokio::time::sleep(Duration::from_secs_f64(options.seconds)).await;
     tally.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = writers.join_next().await {
         ended??;
     }
-    let published = tally.published.load(Ordering::Relaxed);
-    let seconds = began.elapsed().as_secs_f64();
-    let expected = published * options.subscribers as u64;
+    let sent = tally.published.load(Ordering::Relaxed);
+    let rate = sent as f64 / began.elapsed().as_secs_f64();
+    let what = options.heartbeats.map_or("events", |_| "heartbeats");
+    println!("{sent:>12}  {what} acknowledged, {rate:.0}/s");
+    let acks = tally.acks.summary();
+    println!("{:>12}  ack p50, p99, max (µs): {acks}", "");
+    if let Some(servers) = options.heartbeats {
+        deregister(options.hub, servers).await?;
+    } else if options.subscribers > 0 {
+        wait_for_deliveries(&options, &tally, began, &mut readers).await?;
+    }
+    Ok(())
+}
+
+/// Opens the streams and waits until each has its first frame. One that the hub refuses or ends is a failure: figures
+/// of fewer streams than were asked for would flatter it.
+async fn open_streams(
+    options: &Options,
+    tally: &Arc<Tally>,
+    readers: &mut JoinSet<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    if options.subscribers == 0 {
+        return Ok(());
+    }
+    let before = options.pid.and_then(resident_bytes);
+    let connecting = Instant::now();
+    let opened = Arc::new(Barrier::new(options.subscribers + 1));
+    for _ in 0..options.subscribers {
+        readers.spawn(subscribe(options.clone(), tally.clone(), opened.clone()));
+    }
+    tokio::select! {
+        _ = opened.wait() => {}
+        Some(ended) = readers.join_next() => ended??,
+    }
+    let took = connecting.elapsed().as_secs_f64();
+    let count = options.subscribers;
+    let rate = count as f64 / took;
+    println!("{count:>12}  streams opened in {took:.2} s ({rate:.0}/s)");
+    if let (Some(before), Some(after)) = (before, options.pid.and_then(resident_bytes)) {
+        let each = after.saturating_sub(before) / count as u64;
+        println!("{each:>12}  bytes of the hub's memory per stream");
+    }
+    Ok(())
+}
+
+/// Waits until all deliveries have come, or none has for two seconds, and says how many came.
+async fn wait_for_deliveries(
+    options: &Options,
+    tally: &Tally,
+    began: Instant,
+    readers: &mut JoinSet<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let expected = tally.published.load(Ordering::Relaxed) * options.subscribers as u64;
     let mut last = (tally.delivered.load(Ordering::Relaxed), Instant::now());
     while last.0 < expected && last.1.elapsed() < Duration::from_secs(2) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -123,45 +167,34 @@ async fn main() -> Result<(), Failure> {
             last = (delivered, Instant::now());
         }
     }
-    let delivering = last.1.duration_since(began).as_secs_f64();
-    readers.abort_all();
-
-    println!(
-        "{published:>12}  events acknowledged, {:.0}/s",
-        published as f64 / seconds
-    );
-    println!(
-        "{:>12}  ack p50, p99, max (µs): {}",
-        "",
-        tally.acks.summary()
-    );
-    if options.subscribers > 0 {
-        println!(
-            "{:>12}  deliveries, {:.0}/s",
-            last.0,
-            last.0 as f64 / delivering
-        );
-        println!(
-            "{:>12}  latency p50, p99, max (µs): {}",
-            "",
-            tally.latency.summary()
-        );
-        println!("{:>12}  lost", expected.saturating_sub(last.0));
+    // One that has ended already has ended too early.
+    if let Some(ended) = readers.try_join_next() {
+        ended??;
     }
+    readers.abort_all();
+    let (delivered, until) = last;
+    let rate = delivered as f64 / until.duration_since(began).as_secs_f64();
+    println!("{delivered:>12}  deliveries, {rate:.0}/s");
+    let latency = tally.latency.summary();
+    println!("{:>12}  latency p50, p99, max (µs): {latency}", "");
+    println!("{:>12}  lost", expected.saturating_sub(delivered));
+    let astray = tally.astray.load(Ordering::Relaxed);
+    println!("{astray:>12}  doubled or out of order");
     Ok(())
 }
 
 async fn subscribe(
-    hub: SocketAddr,
+    options: Options,
     tally: Arc<Tally>,
     opened: Arc<Barrier>,
 ) -> Result<(), Failure> {
+    let hub = options.hub;
     let mut socket = TcpStream::connect(hub).await?;
     socket
         .write_all(format!("GET /events?type=load.test HTTP/1.1\r\nHost: {hub}\r\n\r\n").as_bytes())
         .await?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut held = 0;
+    let mut buffer = vec![0; 64 * 1024 + 4 * options.size];
+    let (mut held, mut newest) = (0, 0);
     let mut waiting = Some(opened);
     loop {
         let read = socket.read(&mut buffer[held..]).await?;
@@ -183,35 +216,37 @@ async fn subscribe(
             };
             let due: u64 = std::str::from_utf8(digits)?.parse()?;
             tally.latency.add(now.saturating_sub(due));
+            let sequence = sequence_before(&rest[..at]).ok_or("an event without a sequence")?;
+            if sequence <= newest {
+                tally.astray.fetch_add(1, Ordering::Relaxed);
+            }
+            newest = newest.max(sequence);
             count += 1;
             rest = &rest[at + MARK.len() + DIGITS..];
         }
         tally.delivered.fetch_add(count, Ordering::Relaxed);
-        // A mark may be cut in two: what could be the beginning of one waits for the rest.
-        held = rest.len().min(MARK.len() + DIGITS - 1);
+        // An event may be cut in two: what follows the last whole one waits for the rest.
+        held = rest.len().min(buffer.len() / 2);
         let from = bytes.len() - held;
         let end = bytes.len();
         buffer.copy_within(from..end, 0);
     }
 }
 
+/// The envelope's sequence of the event that these bytes end in.
+fn sequence_before(bytes: &[u8]) -> Option<u64> {
+    let name = b"\"sequence\":";
+    let digits = &bytes[memchr::memmem::rfind(bytes, name)? + name.len()..];
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
 async fn publish(options: Options, index: usize, tally: Arc<Tally>) -> Result<(), Failure> {
-    let mut socket = TcpStream::connect(options.hub).await?;
-    socket.set_nodelay(true)?;
+    let mut connection = Connection::open(options.hub).await?;
     let pad = "x".repeat(options.size);
-    let mut answer = vec![0; 256 * 1024];
-    let gap = options.rate.map(|rate| {
-        Duration::from_secs_f64(options.batch as f64 * options.publishers as f64 / rate)
-    });
-    let first = Instant::now()
-        + gap.map_or(Duration::ZERO, |gap| {
-            gap.mul_f64(index as f64 / options.publishers as f64)
-        });
-    let mut turn = 0_u32;
+    let mut pace = Pace::new(&options, index, options.batch);
     while !tally.stop.load(Ordering::Relaxed) {
-        let due = gap.map_or_else(Instant::now, |gap| first + gap * turn);
-        turn += 1;
-        tokio::time::sleep_until(due.into()).await;
+        let due = pace.next().await;
         let stamp = due.saturating_duration_since(tally.epoch).as_micros();
         let event =
             format!("{{\"type\":\"load.test\",\"data\":{{\"m\":\"~T{stamp:0DIGITS$}{pad}\"}}}}");
@@ -220,23 +255,138 @@ async fn publish(options: Options, index: usize, tally: Arc<Tally>) -> Result<()
         } else {
             format!("[{}]", vec![event; options.batch].join(","))
         };
-        let request = format!(
-            "POST /events HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            options.hub,
-            body.len()
-        );
-        let asked = Instant::now();
-        socket.write_all(request.as_bytes()).await?;
-        let status = read_answer(&mut socket, &mut answer).await?;
-        if status != 202 {
-            return Err(format!("the hub answered {status}").into());
-        }
-        tally.acks.add(u64::try_from(asked.elapsed().as_micros())?);
-        tally
-            .published
-            .fetch_add(options.batch as u64, Ordering::Relaxed);
+        let took = connection.post("/events", &body, 202).await?;
+        tally.acks.add(took);
+        let count = options.batch as u64;
+        tally.published.fetch_add(count, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Sends heartbeats of every server that falls to this connection, in turn.
+async fn send_heartbeats(options: Options, index: usize, tally: Arc<Tally>) -> Result<(), Failure> {
+    let mut connection = Connection::open(options.hub).await?;
+    let mut pace = Pace::new(&options, index, 1);
+    let servers = options.heartbeats.unwrap_or(1).max(1);
+    let mut number = index % servers;
+    while !tally.stop.load(Ordering::Relaxed) {
+        pace.next().await;
+        let path = format!("/servers/{}/heartbeat", server(number));
+        let took = connection.post(&path, "", 200).await?;
+        tally.acks.add(took);
+        tally.published.fetch_add(1, Ordering::Relaxed);
+        number = (number + options.publishers) % servers;
+    }
+    Ok(())
+}
+
+/// Registers servers that won't be missed while this runs.
+async fn register(hub: SocketAddr, servers: usize) -> Result<(), Failure> {
+    let events = (0..servers).map(|number| {
+        let id = server(number);
+        format!(
+            r#"{{"type":"server_connected","serverId":"{id}","data":{{"connection":{{"id":"{id}","name":"{id}","transport":"http","heartbeatIntervalMs":300000}}}}}}"#
+        )
+    });
+    let began = Instant::now();
+    post_all(hub, events).await?;
+    let took = began.elapsed().as_secs_f64();
+    println!("{servers:>12}  servers registered in {took:.2} s");
+    Ok(())
+}
+
+/// Leaves no server behind.
+async fn deregister(hub: SocketAddr, servers: usize) -> Result<(), Failure> {
+    let events = (0..servers).map(|number| {
+        let id = server(number);
+        format!(r#"{{"type":"server_disconnected","serverId":"{id}","data":{{}}}}"#)
+    });
+    post_all(hub, events).await
+}
+
+/// Posts events in arrays of up to 500, each a few hundred bytes: within the limit of a body.
+async fn post_all(
+    hub: SocketAddr,
+    events: impl Iterator<Item = String> + Send,
+) -> Result<(), Failure> {
+    let mut connection = Connection::open(hub).await?;
+    let events: Vec<_> = events.collect();
+    for some in events.chunks(500) {
+        let body = format!("[{}]", some.join(","));
+        connection.post("/events", &body, 202).await?;
+    }
+    Ok(())
+}
+
+fn server(number: usize) -> String {
+    format!("load-{number:06}")
+}
+
+/// When a connection's requests are due: at once, or at its share of the rate.
+struct Pace {
+    gap: Option<Duration>,
+    first: Instant,
+    turn: u32,
+}
+
+impl Pace {
+    fn new(options: &Options, index: usize, batch: usize) -> Self {
+        let connections = options.publishers as f64;
+        let gap = options
+            .rate
+            .map(|rate| Duration::from_secs_f64(batch as f64 * connections / rate));
+        let offset = gap.map(|gap| gap.mul_f64(index as f64 / connections));
+        Self {
+            gap,
+            first: Instant::now() + offset.unwrap_or_default(),
+            turn: 0,
+        }
+    }
+
+    /// Waits until the next request is due, and says when that was: late ones don't move the later ones.
+    async fn next(&mut self) -> Instant {
+        let Some(gap) = self.gap else {
+            return Instant::now();
+        };
+        let due = self.first + gap * self.turn;
+        self.turn += 1;
+        tokio::time::sleep_until(due.into()).await;
+        due
+    }
+}
+
+/// A connection that asks one thing at a time.
+struct Connection {
+    hub: SocketAddr,
+    socket: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(hub: SocketAddr) -> Result<Self, Failure> {
+        let socket = TcpStream::connect(hub).await?;
+        socket.set_nodelay(true)?;
+        Ok(Self {
+            hub,
+            socket,
+            answer: vec![0; 256 * 1024],
+        })
+    }
+
+    /// Posts JSON and waits for the answer, which must have this status. Gives the time that it took, µs.
+    async fn post(&mut self, path: &str, body: &str, status: u16) -> Result<u64, Failure> {
+        let (hub, length) = (self.hub, body.len());
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: {hub}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let asked = Instant::now();
+        self.socket.write_all(request.as_bytes()).await?;
+        let answered = read_answer(&mut self.socket, &mut self.answer).await?;
+        if answered != status {
+            return Err(format!("the hub answered {answered} to POST {path}").into());
+        }
+        Ok(u64::try_from(asked.elapsed().as_micros())?)
+    }
 }
 
 /// Reads one answer with a length, gives its status.

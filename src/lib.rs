@@ -30,19 +30,27 @@
 //!
 //! # Rooms
 //!
+//! A test reads this table and holds every import against it.
+//!
 //! | module | job | may import |
 //! | --- | --- | --- |
-//! | [`domain`] | what is true of a fleet, and how it may change | nothing of the crate |
+//! | [`domain`] | what is true of a fleet, and how it may change | nothing |
+//! | [`clock`] | wall time and monotonic time, to be moved in tests | nothing |
+//! | [`metrics`] | every metric's name | nothing |
+//! | [`config`] | the settings | nothing |
+//! | [`readiness`] | whether it takes work | nothing |
 //! | [`filter`] | what a reader wants | `domain` |
 //! | [`frame`] | an event as bytes on the wire | `domain` |
 //! | [`event_log`] | the durable, ordered log | `domain`, `filter` |
-//! | [`tail`] | the newest frames | `domain`, `filter`, `frame`, `event_log::Epochs` |
-//! | [`streams`], [`subscription`] | the fan-out | the rooms above, `metrics` |
-//! | [`hub`] | the only writer | `domain`, `event_log`, `tail`, `clock`, `metrics` |
-//! | [`health`], [`timers`] | what time alone makes due | `hub`, `domain`, `clock` |
+//! | [`tail`] | the newest frames | `domain`, `filter`, `frame`, `event_log` (its epochs) |
+//! | [`subscription`] | where a reader starts | `domain`, `filter`, `event_log` |
+//! | [`streams`] | the fan-out | `domain`, `filter`, `frame`, `event_log`, `tail`, `subscription`, `metrics` |
+//! | [`hub`] | the only writer | `domain`, `filter`, `event_log`, `tail`, `clock`, `metrics` |
+//! | [`health`], [`timers`] | what time alone makes due | `domain`, `hub`, `clock` |
 //! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
-//! | [`http`], [`serve`](mod@serve) | requests and answers | all of the above |
-//! | [`client`] | the other side of the contract | nothing of the crate |
+//! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
+//! | [`client`] | the other side of the contract | nothing |
+//! | [`cli`] | the command line | `config`, `clock`, `door`, `serve` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 

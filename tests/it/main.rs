@@ -20,6 +20,7 @@ mod gates;
 mod health;
 mod history;
 mod idempotency;
+mod million;
 mod opening;
 mod patterns;
 mod problems;
