@@ -42,11 +42,12 @@
 //! | [`health`], [`timers`] | what time alone makes due | `hub`, `domain`, `clock` |
 //! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | all of the above |
-//! | [`client`] | the other side of the contract | nothing of the crate |
+//! | `client`, a feature of its own name | the other side of the contract | nothing of the crate |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
 pub mod config;
