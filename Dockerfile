@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # A small image of timeback-events: docker build -t timeback-events .
-# Run: docker run -p 3001:3001 -v timeback-data:/data -e INTEGRATION_AUTH=... timeback-events
+# Run: docker run -p 3001:3001 -v timeback-data:/data -e INTEGRATION_AUTH=none timeback-events
 
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /src
@@ -17,7 +17,12 @@ COPY . .
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin timeback-events
 
 FROM debian:trixie-slim
-RUN groupadd --system --gid 10001 timeback \
+# Certificates of the authorities, for INTEGRATION_JWKS.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --system --gid 10001 timeback \
     && useradd --system --uid 10001 --gid timeback --home-dir /data timeback \
     && install -d -o timeback -g timeback /data
 COPY --from=build /src/target/release/timeback-events /usr/local/bin/timeback-events

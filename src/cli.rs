@@ -3,6 +3,9 @@
 //! Exit codes: 0 done; 1 it failed (or, of `healthcheck`, it isn't ready); 2 wrong arguments or settings.
 
 mod healthcheck;
+mod key;
+mod log;
+mod pinned;
 mod run;
 
 use std::{io, process::ExitCode};
@@ -28,6 +31,16 @@ enum Action {
     Check,
     /// Ask the hub that these settings describe whether it is ready; for containers.
     Healthcheck,
+    /// Make, list and revoke API keys.
+    Key {
+        #[command(subcommand)]
+        action: key::Action,
+    },
+    /// Look for damage in a log, copy what is good, back it up.
+    Log {
+        #[command(subcommand)]
+        action: log::Action,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -52,6 +65,8 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Action::Healthcheck => with_settings(|config| healthcheck::ask(&config)),
+        Action::Key { action } => key::run(action),
+        Action::Log { action } => log::run(action),
         Action::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "timeback-events", &mut io::stdout());
             ExitCode::SUCCESS

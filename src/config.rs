@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+pub(crate) use cross::OPEN_BY_ACCIDENT;
 pub use docs::{effective, env_file, env_file_minimal, help, markdown};
 pub use report::{Mistake, Mistakes, Warning};
 pub use table::{SETTINGS, Setting};
@@ -334,6 +335,14 @@ impl Default for Config {
             },
         }
     }
+}
+
+/// An age as settings are written: `90d`, `24h`, `15m`, `30s`, or a number of milliseconds; a century at most.
+///
+/// # Errors
+/// What would be right.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    value::age(text, 1..=100 * 365 * 24 * 3_600_000)
 }
 
 impl Config {

@@ -6,6 +6,7 @@ mod cloudevents;
 mod dashboard;
 mod events;
 pub mod extract;
+mod gate;
 mod guard;
 mod heartbeats;
 mod history;
@@ -28,12 +29,22 @@ use std::sync::Arc;
 use axum::{
     Router,
     http::{Method, StatusCode, Uri},
+    middleware::from_fn_with_state,
 };
 use bytes::Bytes;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
-use crate::{config::Config, health::Leases, hub::Hub, metrics::Metrics, readiness::Readiness, streams::Streams};
+use crate::{
+    config::Config,
+    domain::Command,
+    door::{Access, Door},
+    health::Leases,
+    hub::{Answer, Hub, IdempotencyKey},
+    metrics::Metrics,
+    readiness::Readiness,
+    streams::Streams,
+};
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -51,6 +62,8 @@ pub struct Parts {
     pub readiness: Arc<Readiness>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who may come in.
+    pub door: Door,
     /// The fan-out.
     pub streams: Arc<Streams>,
 }
@@ -71,6 +84,20 @@ impl std::ops::Deref for App {
 }
 
 impl App {
+    /// Carries out a change that somebody asks for, if they may.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn execute(
+        &self,
+        access: &Access,
+        command: Command,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, Problem> {
+        access.permits(&command)?;
+        Ok(self.hub.execute(command, key).await?)
+    }
+
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
@@ -94,21 +121,26 @@ fn table() -> OpenApiRouter<App> {
         .merge(servers::routes())
         .merge(heartbeats::routes())
         .merge(status::routes())
+        .merge(gate::routes())
         .merge(openapi::routes())
 }
 
 /// The whole service of one server.
-#[must_use]
 pub fn router(app: App) -> Router {
     let entrance = EntranceLayer::new(&app.config, &app.metrics);
     let (routes, description) = table().split_for_parts();
     let paths: Arc<[String]> = description.paths.paths.into_keys().collect();
-    routes
+    let routes = routes
         .merge(dashboard::routes())
         .fallback(async move |uri: Uri| no_such_route(&uri, &paths))
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(entrance)
-        .with_state(app)
+        .method_not_allowed_fallback(method_not_allowed);
+    // A door that has nothing to do costs a request nothing.
+    let guarded = if app.door.is_passive() {
+        routes
+    } else {
+        routes.layer(from_fn_with_state(app.clone(), gate::enter))
+    };
+    guarded.layer(entrance).with_state(app)
 }
 
 fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {

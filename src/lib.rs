@@ -40,16 +40,18 @@
 //! | [`streams`], [`subscription`] | the fan-out | the rooms above, `metrics` |
 //! | [`hub`] | the only writer | `domain`, `event_log`, `tail`, `clock`, `metrics` |
 //! | [`health`], [`timers`] | what time alone makes due | `hub`, `domain`, `clock` |
+//! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | all of the above |
 //! | [`client`] | the other side of the contract | nothing of the crate |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
-pub mod client;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod door;
 pub mod event_log;
 pub mod filter;
 pub mod frame;

@@ -51,6 +51,8 @@ pub struct Metrics {
     pub heartbeats: IntCounter,
     /// `timeback_commands_waiting`: in the writer's queue.
     pub commands_waiting: IntGauge,
+    /// `timeback_door_refused_total{reason}`: `unauthorized`, `forbidden`, or the name of a client's limit.
+    pub refused: IntCounterVec,
     /// `timeback_http_requests_total{route,method,status}`.
     pub requests: IntCounterVec,
     /// `timeback_http_request_seconds{route}`; streams count until their head.
@@ -124,6 +126,11 @@ impl Metrics {
             workflows_running: make.gauge("workflows_running", "Workflows that run")?,
             heartbeats: make.counter("heartbeats_total", "Heartbeats taken in")?,
             commands_waiting: make.gauge("commands_waiting", "Commands waiting for the writer")?,
+            refused: make.counters(
+                "door_refused_total",
+                "Requests and streams refused at the door",
+                &["reason"],
+            )?,
             requests: make.counters(
                 "http_requests_total",
                 "HTTP requests",

@@ -12,8 +12,12 @@ use tracing::{info, warn};
 
 use crate::{
     clock::Clock,
-    config::{Config, PatternFlags},
+    config::{Config, OPEN_BY_ACCIDENT, PatternFlags},
     domain::{Command, Event, EventData, Policy, State, command::SwitchPattern, health::Rules},
+    door::{
+        Door, DoorError,
+        tls::{Tls, TlsError},
+    },
     event_log::{self, OpenError, ReadError, Retention},
     health::{self, Leases},
     http::{self, App, Parts},
@@ -38,6 +42,15 @@ pub enum ServeError {
     /// The log can't be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The door can't be set up.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Nobody was asked who they are, on an address that others reach.
+    #[error("INTEGRATION_SSE_HOST: {OPEN_BY_ACCIDENT}")]
+    OpenByAccident,
     /// The system refuses something.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -45,7 +58,9 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] prometheus::Error),
     /// A sync of the log failed, so that it isn't known what is durable. A new start finds out.
-    #[error("the log's writer ended: it isn't known whether the last commit is durable; start again to find out")]
+    #[error(
+        "the log's writer ended: it isn't known whether the last commit is durable; start again to find out"
+    )]
     WriterEnded,
 }
 
@@ -54,7 +69,11 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
     let server = Server::start(config, listener)?;
     server.run(shutdown).await
 }
@@ -75,6 +94,18 @@ impl Server {
     fn start(config: Config, listener: TcpListener) -> Result<Self, ServeError> {
         let metrics = Metrics::new()?;
         let clock = Clock::default();
+        let door = Door::open(&config, &clock, &metrics)?;
+        if !door.asks()
+            && !config.auth.open
+            && !listener.local_addr()?.ip().to_canonical().is_loopback()
+        {
+            return Err(ServeError::OpenByAccident);
+        }
+        let tls = config
+            .tls
+            .as_ref()
+            .map(|files| Tls::open(files, config.limits.header_timeout))
+            .transpose()?;
         // Switched off as a whole, nothing on the disk is touched.
         let log = event_log::open(config.data_dir.as_deref().filter(|_| config.enabled))?;
         let saved_leases = log.reader.load_leases()?;
@@ -87,7 +118,12 @@ impl Server {
         };
         let (hub, idle): (Hub, Idle) = Hub::open(log, settings, tail.clone())?;
         let state = hub.state();
-        let leases = Arc::new(Leases::recover(rules(&config), clock, &state, &saved_leases));
+        let leases = Arc::new(Leases::recover(
+            rules(&config),
+            clock,
+            &state,
+            &saved_leases,
+        ));
         let timers = Arc::new(Timers::recover(hub.clock().clone(), &state));
         let streams = Arc::new(Streams::start(
             streams::Settings {
@@ -101,30 +137,75 @@ impl Server {
             hub.reader().clone(),
             metrics.clone(),
         )?);
-        let gate = Arc::new(Gate { streams: streams.clone(), patience: config.drain_timeout });
-        let startup = if config.enabled { switches(config.patterns) } else { Vec::new() };
+        let gate = Arc::new(Gate {
+            streams: streams.clone(),
+            patience: config.drain_timeout,
+        });
+        let startup = if config.enabled {
+            switches(config.patterns)
+        } else {
+            Vec::new()
+        };
         let thread = idle.start(startup, vec![leases.clone(), timers.clone(), gate])?;
 
         let stop_monitors = CancellationToken::new();
         let mut monitors = JoinSet::new();
-        monitors.spawn(health::monitor::watch(leases.clone(), hub.clone(), stop_monitors.clone()));
+        monitors.spawn(health::monitor::watch(
+            leases.clone(),
+            hub.clone(),
+            stop_monitors.clone(),
+        ));
         monitors.spawn(timers::watch(timers, hub.clone(), stop_monitors.clone()));
         monitors.spawn(hub::tick(hub.clone(), stop_monitors.clone()));
 
         let drain_timeout = config.drain_timeout;
+        let ends = streams.clone();
+        let end = move |owner| {
+            ends.end_owner(
+                owner,
+                Closing::CredentialsExpired,
+                Instant::now() + drain_timeout,
+            );
+        };
+        monitors.spawn(door.clone().watch(end, stop_monitors.clone()));
+        if let Some(tls) = &tls {
+            monitors.spawn(tls.clone().watch(stop_monitors.clone()));
+        }
         let readiness = Arc::new(Readiness::default());
         readiness.loaded();
-        let app = App::new(Parts { config, hub, leases, readiness, metrics, streams: streams.clone() });
+        let app = App::new(Parts {
+            config,
+            hub,
+            leases,
+            readiness,
+            metrics,
+            streams: streams.clone(),
+            door,
+        });
         let stop_accepting = CancellationToken::new();
+        let limits = accept::Limits {
+            head_timeout: app.config.limits.header_timeout,
+            head_bytes: app.config.limits.header_bytes,
+            tls,
+            ..accept::Limits::default()
+        };
         let accepting = accept::serve(
             listener,
             http::router(app.clone()),
             streams,
-            accept::Limits::default(),
+            limits,
             stop_accepting.clone(),
         );
         let accepting = tokio::spawn(accepting);
-        Ok(Self { app, thread, stop_monitors, monitors, stop_accepting, accepting, drain_timeout })
+        Ok(Self {
+            app,
+            thread,
+            stop_monitors,
+            monitors,
+            stop_accepting,
+            accepting,
+            drain_timeout,
+        })
     }
 
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), ServeError> {
@@ -136,6 +217,7 @@ impl Server {
         info!("draining: {} streams are open", self.app.streams.count());
         self.app.readiness.draining();
         self.app.hub.refuse();
+        // The leases' last act is to save last-seen times, which a hub takes until it is stopped.
         self.stop_monitors.cancel();
         while self.monitors.join_next().await.is_some() {}
         self.app.hub.stop().await;
@@ -145,7 +227,10 @@ impl Server {
         self.stop_accepting.cancel();
         let emptied = tokio::time::timeout_at(deadline.into(), self.app.streams.emptied()).await;
         if emptied.is_err() {
-            warn!("{} streams were still behind at the deadline; they resume elsewhere", self.app.streams.count());
+            warn!(
+                "{} streams were still behind at the deadline; they resume elsewhere",
+                self.app.streams.count()
+            );
         }
         self.app.streams.stop();
         match tokio::time::timeout_at(deadline.into(), &mut self.accepting).await {
@@ -155,7 +240,11 @@ impl Server {
         }
         let in_order = self.thread.join();
         info!("stopped");
-        if ended_early || !in_order { Err(ServeError::WriterEnded) } else { Ok(()) }
+        if ended_early || !in_order {
+            Err(ServeError::WriterEnded)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -171,7 +260,8 @@ impl Observer for Gate {
             if let EventData::PatternDisabled(data) = &event.what.data
                 && ["sse_integration", "event_driven"].contains(&data.pattern.name.as_str())
             {
-                self.streams.end_all(Closing::Disabled, Instant::now() + self.patience);
+                self.streams
+                    .end_all(Closing::Disabled, Instant::now() + self.patience);
             }
         }
     }
@@ -180,9 +270,12 @@ impl Observer for Gate {
 fn policy(config: &Config) -> Policy {
     Policy {
         heartbeat_interval_ms: millis(config.heartbeat.interval),
-        state_retention_age_ms: i64::try_from(millis(config.state_retention.age)).unwrap_or(i64::MAX),
+        state_retention_age_ms: i64::try_from(millis(config.state_retention.age))
+            .unwrap_or(i64::MAX),
         state_retention_count: config.state_retention.count,
-        ..Policy::default()
+        max_servers: config.limits.servers,
+        max_workflows: config.limits.workflows,
+        max_steps: config.limits.steps,
     }
 }
 

@@ -30,6 +30,8 @@ use hyper_util::{
 };
 use parking_lot::Mutex;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -37,22 +39,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::{
+    door::tls::{Encrypted, Tls},
     http::problem::Problem,
     streams::{Sink, Streams},
 };
 use accept::Acceptor;
 use direct::{Fresh, Way};
-use rewind::Rewind;
 
 /// Connections that the kernel keeps until they are accepted: enough for a storm of reconnects, so that
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
 const BACKLOG: i32 = 65_535;
 
-/// Longest request head, in bytes, the request line included.
-pub const MAX_HEAD: usize = 16 * 1024;
-
-/// What hyper reads of a head before it gives up by itself.
-const HYPER_BUFFER: usize = 64 * 1024;
+/// How much more hyper reads of a head than may be, before it gives up by itself.
+const HYPER_BUFFER: usize = 4;
 
 /// What connections may take.
 #[derive(Debug, Clone)]
@@ -61,6 +60,10 @@ pub struct Limits {
     pub heads: usize,
     /// How long a fresh connection may take for its first head.
     pub head_timeout: Duration,
+    /// Longest request head, in bytes, the request line included.
+    pub head_bytes: usize,
+    /// Encrypts connections; `None`: plain HTTP.
+    pub tls: Option<Tls>,
     /// How long a connection may be idle between two requests, and take for the next head.
     pub idle_timeout: Duration,
     /// How long requests may go on after the shutdown began.
@@ -72,6 +75,8 @@ impl Default for Limits {
         Self {
             heads: 16 * 1024,
             head_timeout: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+            tls: None,
             idle_timeout: Duration::from_secs(75),
             grace: Duration::from_secs(5),
         }
@@ -165,7 +170,19 @@ impl Door {
         head: OwnedSemaphorePermit,
         watcher: Watcher,
     ) {
-        let way = direct::find(&self.router, fresh, self.limits.head_timeout).await;
+        if let Some(tls) = &self.limits.tls {
+            let remote = fresh.remote;
+            let shaken = async { tls.accept(TcpStream::from_std(fresh.socket.into())?).await };
+            match Box::pin(shaken).await {
+                Ok(socket) => {
+                    drop(head);
+                    Box::pin(self.hyper(socket, remote, None, true, watcher)).await;
+                }
+                Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
+            }
+            return;
+        }
+        let way = direct::find(&self.router, fresh, &self.limits).await;
         drop(head);
         match way {
             Way::Gone => {}
@@ -174,7 +191,7 @@ impl Door {
                 let remote = fresh.remote;
                 match fresh.into_tokio() {
                     // Boxed, so that a stream's short life here doesn't take the room of hyper's connection.
-                    Ok(io) => Box::pin(self.hyper(io, remote, answer, watcher)).await,
+                    Ok(io) => Box::pin(self.hyper(io, remote, answer, false, watcher)).await,
                     Err(error) => {
                         tracing::warn!("connection from {remote} can't be served: {error}")
                     }
@@ -186,12 +203,14 @@ impl Door {
     /// Serves a connection by hyper; `first` is the answer to its first request, where that is known.
     async fn hyper(
         &self,
-        io: Rewind,
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         remote: SocketAddr,
         first: Option<Box<Response>>,
+        encrypted: bool,
         watcher: Watcher,
     ) {
         let first = Mutex::new(first);
+        let most = self.limits.head_bytes;
         let service = service_fn(|request: Request<Incoming>| {
             let known = first.lock().take();
             let mut router = self.router.clone();
@@ -199,11 +218,14 @@ impl Door {
                 if let Some(answer) = known {
                     return Ok::<_, Infallible>(*answer);
                 }
-                if head_size(&request) > MAX_HEAD {
-                    return Ok(head_too_large().into_response());
+                if head_size(&request) > most {
+                    return Ok(head_too_large(most).into_response());
                 }
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(remote));
+                if encrypted {
+                    request.extensions_mut().insert(Encrypted);
+                }
                 router.call(request).await
             }
         });
@@ -212,13 +234,13 @@ impl Door {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle_timeout)
-            .max_buf_size(HYPER_BUFFER);
+            .max_buf_size(HYPER_BUFFER * most);
         builder
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(Duration::from_secs(20))
             .max_concurrent_streams(1000)
-            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+            .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX));
         let connection = builder.serve_connection(TokioIo::new(io), service);
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!("connection from {remote}: {error}");
@@ -239,11 +261,11 @@ fn head_size<B>(request: &Request<B>) -> usize {
             .sum::<usize>()
 }
 
-fn head_too_large() -> Problem {
+fn head_too_large(most: usize) -> Problem {
     Problem::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "head-too-large",
         "The request's head is too large",
-        format!("the request line and the headers may have {MAX_HEAD} bytes together"),
+        format!("the request line and the headers may have {most} bytes together"),
     )
 }

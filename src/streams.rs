@@ -17,6 +17,7 @@ mod subscriber;
 mod tests;
 
 use std::{
+    any::Any,
     io,
     sync::{
         Arc,
@@ -141,6 +142,17 @@ pub struct Permit {
     shared: Arc<Shared>,
     /// How often streams had been ended when it was given out.
     ends: u64,
+    /// What else is given back with it.
+    held: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Permit {
+    /// Keeps something for as long as the stream is open.
+    #[must_use]
+    pub fn holding(mut self, held: impl Any + Send + Sync) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
 }
 
 /// What the handle, the loops and the permits share.
@@ -249,6 +261,7 @@ impl Streams {
         let permit = Permit {
             shared: self.shared.clone(),
             ends,
+            held: None,
         };
         self.shared.metrics.streams.inc();
         if before >= self.shared.settings.max_clients {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { Hub, launch, pill, quit, says, visit } from '../test/browser/support.mjs';
 
 const images = fileURLToPath(new URL('../../docs/images/', import.meta.url));
+const PLAY_MS = 90_000;
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const SERVERS = [
@@ -64,16 +65,50 @@ async function play() {
   await run('roster-import', 'load', 'sis', 300);
   await run('roster-import', 'match', 'identity', 400, 'two students share the number 20417');
 
-  await hub.heartbeat('library', { health: 'degraded', detail: 'Replica lag is 42 s' });
+  await Promise.all([chatter(), illness(), wait(PLAY_MS - 14_000).then(gradeSync)]);
+}
+
+/** Some servers fall ill and recover, one stays ill, one leaves. */
+async function illness() {
+  const report = (id, health, detail) => hub.heartbeat(id, { health, detail });
+  // Better is believed at the second report, half an interval later.
+  const recover = async (id) => {
+    for (let count = 0; count < 3; count += 1) {
+      await report(id, 'healthy');
+      await wait(700);
+    }
+  };
+  await wait(8_000);
+  await report('grading-2', 'degraded', '14 essays wait in the queue');
+  await wait(6_000);
+  silent.add('analytics');
+  await wait(6_000);
+  await report('grading-2', 'unhealthy', 'The essay model does not answer');
+  silent.delete('analytics');
+  await wait(8_000);
+  await recover('grading-2');
   silent.add('calendar');
+  await wait(12_000);
+  await report('content', 'degraded', 'Cache hit rate fell to 41 %');
+  await wait(9_000);
+  await recover('content');
+  silent.add('tutor');
+  await wait(3_000);
+  silent.delete('tutor');
+  await report('library', 'degraded', 'Replica lag is 42 s');
+  await wait(PLAY_MS - 64_000);
+  silent.add('analytics');
+  await wait(4_500);
+}
+
+async function gradeSync() {
   const id = 'grade-sync-0412';
   await hub.call('POST', '/workflows', { id, name: 'Grade sync', description: 'Grades of all courses, from the LMS to the student records', steps: STEPS });
-  await Promise.all([run(id, 'fetch-roster', 'sis', 1_400), run(id, 'fetch-submissions', 'lms', 900)]);
+  await Promise.all([run(id, 'fetch-roster', 'sis', 3_400), run(id, 'fetch-submissions', 'lms', 2_300)]);
   await Promise.all([
-    run(id, 'grade-essays', 'grading-1', 1_200, 'the essay model timed out on batch 7 of 12').then(() => run(id, 'grade-essays', 'grading-2', 1_500)),
-    run(id, 'grade-quizzes', 'grading-1', 900),
+    run(id, 'grade-essays', 'grading-1', 3_600, 'the essay model timed out on batch 7 of 12').then(() => run(id, 'grade-essays', 'grading-2', 3_800)),
+    run(id, 'grade-quizzes', 'grading-1', 2_700),
     claim(id, 'plagiarism-check', 'plagiarism'),
-    chatter(),
   ]);
 }
 
@@ -88,13 +123,16 @@ async function run(workflow, step, serverId, ms, error) {
 }
 
 async function chatter() {
-  for (let count = 0; count < 60; count += 1) {
-    const [serverId] = SERVERS[count % SERVERS.length];
-    const burst = 1 + (count % 5);
-    await hub.call('POST', '/events', Array.from({ length: burst }, () => ({ type: 'grades.synced', serverId, data: { course: `algebra-${burst}`, grades: 20 + count } })));
-    if (count % 3 === 0) await hub.emit('roster.changed', { added: count % 4, removed: count % 2 }, 'sis');
-    if (count % 7 === 0) await hub.emit('custom_audit', { actor: 'j.doe', action: 'override' }, 'lms');
-    await wait(90);
+  const end = Date.now() + PLAY_MS;
+  for (let count = 0; Date.now() < end; count += 1) {
+    // A slow wave with some ripple, the same in every run.
+    const burst = Math.round(2 + 1.5 * Math.sin(count / 40) + Math.sin(count * 1.7));
+    const [serverId] = SERVERS[(count * 5) % SERVERS.length];
+    const grades = Array.from({ length: burst }, (_, index) => ({ type: 'grades.synced', serverId, data: { course: `algebra-${1 + ((count + index) % 6)}`, grades: 12 + ((count * 7 + index) % 20) } }));
+    if (count % 4 === 0) grades.push({ type: 'roster.changed', serverId: 'sis', data: { added: count % 5, removed: count % 3 } });
+    if (count % 9 === 0) grades.push({ type: 'custom_audit', serverId: 'lms', data: { actor: 'j.doe', action: 'override' } });
+    if (grades.length > 0) await hub.call('POST', '/events', grades);
+    await wait(400);
   }
 }
 
@@ -107,7 +145,10 @@ async function picture(name, options) {
     await wait(400);
     await page.screenshot({ path: `${images}${file}-${name}.png` });
   };
-  await shoot('fleet', '#/servers', () => says(page.locator('[data-row]'), 'LMS'));
+  await shoot('fleet', '#/servers', async () => {
+    await says(page.locator('[data-row]'), 'LMS');
+    await page.getByRole('combobox', { name: /Time span/ }).selectOption('Last 5 minutes');
+  });
   await shoot('workflow', '#/workflows/grade-sync-0412', () => page.locator('.bar').first().waitFor());
   await shoot('feed', '#/events', () => page.locator('.feed-row').first().waitFor());
   await shoot('integration', '#/integration', () => page.locator('.overall').waitFor());

@@ -20,7 +20,7 @@ export function App() {
     return (
       <div class="shell">
         <Header />
-        <SignIn why={stream.reason} />
+        <SignIn />
       </div>
     );
   }
@@ -59,7 +59,7 @@ export function App() {
 }
 
 function Header({ view }: { view?: View }) {
-  const { state, signedIn } = useStore();
+  const { state, session } = useStore();
   const [theme, setTheme] = useState<Theme>(storedTheme);
   useEffect(() => applyTheme(theme), [theme]);
   const badge = (of: View) => {
@@ -94,7 +94,7 @@ function Header({ view }: { view?: View }) {
       )}
       <span class="spring" />
       {view && <Connection />}
-      {signedIn && view && (
+      {session && view && (
         <button type="button" class="button small" onClick={() => void store.signOut()}>
           Sign out
         </button>

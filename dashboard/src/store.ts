@@ -2,7 +2,7 @@
 // reads from history (health strips, the status's past, the feed). Views read; only this file writes.
 
 import { useEffect, useState } from 'preact/hooks';
-import { api, HubError } from './hub/api';
+import { api, HubError, type Session } from './hub/api';
 import { connect, type Client } from './hub/client';
 import type { HubEvent, Pattern } from './hub/protocol';
 import type { Message } from './hub/session';
@@ -23,7 +23,8 @@ class Store {
   statusLog: HubEvent[] = [];
   /** When the oldest event that the hub keeps happened. */
   logBegan?: number;
-  signedIn = localStorage.getItem(SIGNED_IN) !== null;
+  /** Set where this browser has signed in. The cookie itself no script can read. */
+  session?: Session = JSON.parse(localStorage.getItem(SESSION) ?? 'null') ?? undefined;
   readonly #views = new Set<() => void>();
   #scheduled = false;
 
@@ -63,6 +64,11 @@ class Store {
     this.changed();
   }
 
+  /** Whether the hub would let this reader switch patterns; one that asks nobody for a token lets everybody. */
+  get mayAdminister() {
+    return !this.session || this.session.scopes.includes('admin');
+  }
+
   async switchPattern(name: string, enabled: boolean) {
     const pattern = await api.setPattern(name, enabled);
     // Where this very switch turns the stream off or on, no event will tell.
@@ -76,17 +82,16 @@ class Store {
   }
 
   async signIn(token: string) {
-    await api.signIn(token);
-    localStorage.setItem(SIGNED_IN, 'yes');
-    this.signedIn = true;
+    this.session = await api.signIn(token);
+    localStorage.setItem(SESSION, JSON.stringify(this.session));
     this.client?.reconnect();
     this.changed();
   }
 
   async signOut() {
     await api.signOut();
-    localStorage.removeItem(SIGNED_IN);
-    this.signedIn = false;
+    localStorage.removeItem(SESSION);
+    this.session = undefined;
     this.client?.reconnect();
     this.changed();
   }
@@ -172,7 +177,7 @@ function mergeStatus(known: HubEvent[], more: readonly HubEvent[]): HubEvent[] {
   return [...known, ...fresh].sort((a, b) => a.sequence - b.sequence).slice(-STATUS_HISTORY);
 }
 
-const SIGNED_IN = 'timeback-events.signed-in';
+const SESSION = 'timeback-events.session';
 const FEED_PREFILL = 500;
 const STATUS_HISTORY = 200;
 const HEALTH_PAGES = 10;

@@ -1,13 +1,14 @@
 //! `healthcheck`: asks the hub on this machine whether it is ready.
 
 use std::{
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, ToSocketAddrs as _},
+    io::{self, Read as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     process::ExitCode,
     time::Duration,
 };
 
-use crate::config::Config;
+use super::pinned;
+use crate::config::{Config, Tls};
 
 /// How long connecting, and then each read and write, may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,7 +29,7 @@ pub(super) fn ask(config: &Config) -> ExitCode {
 
 fn ready(config: &Config) -> Result<(), String> {
     let host = reachable(&config.listen.host);
-    let answer = get(&host, config.listen.port)
+    let answer = get(&host, config.listen.port, config.tls.as_ref())
         .map_err(|error| format!("no answer from {host} port {}: {error}", config.listen.port))?;
     let status = answer.split_whitespace().nth(1).unwrap_or("no status");
     if status == "200" {
@@ -50,21 +51,17 @@ fn reachable(host: &str) -> String {
     }
 }
 
-fn get(host: &str, port: u16) -> io::Result<String> {
+fn get(host: &str, port: u16, tls: Option<&Tls>) -> io::Result<String> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, TIMEOUT) {
-            Ok(mut stream) => {
+            Ok(stream) => {
                 stream.set_read_timeout(Some(TIMEOUT))?;
                 stream.set_write_timeout(Some(TIMEOUT))?;
-                write!(
-                    stream,
-                    "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-                     accept: application/json\r\n\r\n"
-                )?;
-                let mut answer = Vec::new();
-                stream.take(MOST).read_to_end(&mut answer)?;
-                return Ok(String::from_utf8_lossy(&answer).into_owned());
+                return match tls {
+                    Some(tls) => exchange(pinned::connect(tls, stream)?, address),
+                    None => exchange(stream, address),
+                };
             }
             Err(error) => last = error,
         }
@@ -72,9 +69,24 @@ fn get(host: &str, port: u16) -> io::Result<String> {
     Err(last)
 }
 
+fn exchange(mut stream: impl io::Read + io::Write, address: SocketAddr) -> io::Result<String> {
+    write!(
+        stream,
+        "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\naccept: application/json\r\n\r\n"
+    )?;
+    stream.flush()?;
+    let mut answer = Vec::new();
+    match stream.take(MOST).read_to_end(&mut answer) {
+        // One that doesn't say good-bye in TLS's own way has answered all the same.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => {}
+        read => _ = read?,
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{io::Write as _, net::TcpListener, thread};
 
     use super::*;
 
@@ -85,10 +97,14 @@ mod tests {
         config.listen.port = listener.local_addr().unwrap().port();
         let hub = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let read = stream.read(&mut request).unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            String::from_utf8_lossy(&request).into_owned()
         });
         let result = ready(&config);
         assert!(

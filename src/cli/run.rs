@@ -52,7 +52,12 @@ async fn serve_here(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             ),
         )
     })?;
-    println!("listening on http://{}", listener.local_addr()?);
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    println!("listening on {scheme}://{}", listener.local_addr()?);
     tokio::spawn(signals.stop(shutdown.clone()));
     crate::serve(config, listener, shutdown).await?;
     Ok(())

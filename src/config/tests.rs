@@ -157,9 +157,14 @@ fn a_bad_value_is_named_with_what_would_be_right() {
         let [mistake] = mistakes.0.as_slice() else {
             panic!("{mistakes}")
         };
-        let secret = SETTINGS.iter().any(|setting| setting.name == *name && setting.secret);
+        let secret = SETTINGS
+            .iter()
+            .any(|setting| setting.name == *name && setting.secret);
         let shown = (!secret).then_some(*bad);
-        assert_eq!((mistake.name.as_str(), mistake.value.as_deref()), (*name, shown));
+        assert_eq!(
+            (mistake.name.as_str(), mistake.value.as_deref()),
+            (*name, shown)
+        );
         assert!(mistake.problem.contains("must be"), "{mistake}");
     }
 }

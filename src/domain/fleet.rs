@@ -144,7 +144,9 @@ impl State {
             servers: Servers::restore(saved.servers),
             workflows: Workflows::restore(saved.workflows),
             patterns: Patterns::restore(saved.patterns),
-            integration: Integration { announced: saved.announced },
+            integration: Integration {
+                announced: saved.announced,
+            },
         })
     }
 

@@ -120,7 +120,10 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError`].
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+        let io = |source| KeyFileError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         let text = io::read_to_string(io::Read::take(file, MOST_BYTES)).map_err(io)?;
         serde_json::from_str(&text).map_err(|error| malformed(path, error.to_string()))
@@ -133,11 +136,18 @@ impl KeyFile {
     /// [`KeyFileError`], also for a name that is taken and for rights that can't be meant.
     pub fn add(path: &Path, new: NewKey, now: i64) -> Result<String, KeyFileError> {
         Self::change(path, true, |file| {
-            if new.name.is_empty() || new.name.len() > 128 || new.name.chars().any(char::is_control) {
-                return Err(malformed(path, "a name has 1 to 128 printable characters".to_owned()));
+            if new.name.is_empty() || new.name.len() > 128 || new.name.chars().any(char::is_control)
+            {
+                return Err(malformed(
+                    path,
+                    "a name has 1 to 128 printable characters".to_owned(),
+                ));
             }
             if file.keys.iter().any(|key| key.name == new.name) {
-                let problem = format!("there is a key of the name {:?} already; revoke it first", new.name);
+                let problem = format!(
+                    "there is a key of the name {:?} already; revoke it first",
+                    new.name
+                );
                 return Err(malformed(path, problem));
             }
             let (id, secret) = random_key()?;
@@ -178,12 +188,19 @@ impl KeyFile {
         create: bool,
         act: impl FnOnce(&mut Self) -> Result<T, KeyFileError>,
     ) -> Result<T, KeyFileError> {
-        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let io = |source| KeyFileError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let folder = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(io)?;
         folder.lock().map_err(io)?;
         let mut file = match Self::read(path) {
-            Err(KeyFileError::Io { source, .. }) if create && source.kind() == io::ErrorKind::NotFound => {
+            Err(KeyFileError::Io { source, .. })
+                if create && source.kind() == io::ErrorKind::NotFound =>
+            {
                 Self::default()
             }
             read => read?,
@@ -202,7 +219,12 @@ impl KeyFile {
         // Whoever could read the old file can read the new one: the hub may run as another user.
         let mode = fs::metadata(path).map_or(0o600, |old| old.permissions().mode() & 0o777);
         let mut options = File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         serde_json::to_writer_pretty(&file, self)?;
         file.write_all(b"\n")?;
@@ -216,14 +238,23 @@ impl StoredKey {
     fn ready(&self) -> Result<Key, String> {
         let wrong = |problem: String| format!("key {:?}: {problem}", self.name);
         let hash = self.hash.strip_prefix("sha256:").and_then(unhex);
-        let hash = hash.ok_or_else(|| wrong("hash must be sha256: and 64 hexadecimal digits".to_owned()))?;
+        let hash =
+            hash.ok_or_else(|| wrong("hash must be sha256: and 64 hexadecimal digits".to_owned()))?;
         if self.scopes.is_empty() {
-            return Err(wrong("must have at least one of read, report, coordinate, admin".to_owned()));
+            return Err(wrong(
+                "must have at least one of read, report, coordinate, admin".to_owned(),
+            ));
         }
         let scopes = scopes(self.scopes.iter().map(String::as_str), false).map_err(wrong)?;
         let rights = Rights::new(scopes, &self.restrictions).map_err(wrong)?;
         let (id, name) = (self.id.clone(), self.name.clone());
-        Ok(Key { id, name, hash, rights, expires_at: self.expires_at })
+        Ok(Key {
+            id,
+            name,
+            hash,
+            rights,
+            expires_at: self.expires_at,
+        })
     }
 }
 
@@ -237,7 +268,10 @@ impl Keys {
         for stored in KeyFile::read(path)?.keys {
             let key = stored.ready().map_err(|problem| malformed(path, problem))?;
             if by_id.insert(stored.id.clone(), Arc::new(key)).is_some() {
-                return Err(malformed(path, format!("the id {:?} is there twice", stored.id)));
+                return Err(malformed(
+                    path,
+                    format!("the id {:?} is there twice", stored.id),
+                ));
             }
         }
         Ok(Self { by_id })
@@ -272,7 +306,10 @@ impl Keys {
 }
 
 fn malformed(path: &Path, problem: String) -> KeyFileError {
-    KeyFileError::Malformed { path: path.to_owned(), problem }
+    KeyFileError::Malformed {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 /// A new key's id, and the key itself.
@@ -280,7 +317,9 @@ fn random_key() -> Result<(String, String), KeyFileError> {
     let (mut id, mut secret) = ([0; ID_LEN / 2], [0; 32]);
     let random = SystemRandom::new();
     random.fill(&mut id).map_err(|_| KeyFileError::NoRandom)?;
-    random.fill(&mut secret).map_err(|_| KeyFileError::NoRandom)?;
+    random
+        .fill(&mut secret)
+        .map_err(|_| KeyFileError::NoRandom)?;
     let id = hex(&id);
     let key = format!("{PREFIX}{id}_{}", URL_SAFE_NO_PAD.encode(secret));
     Ok((id, key))
@@ -293,10 +332,12 @@ fn hash(key: &str) -> [u8; 32] {
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
 
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
@@ -315,7 +356,11 @@ mod tests {
     use super::*;
 
     fn reader(name: &str) -> NewKey {
-        NewKey { name: name.to_owned(), scopes: vec!["read".to_owned()], ..NewKey::default() }
+        NewKey {
+            name: name.to_owned(),
+            scopes: vec!["read".to_owned()],
+            ..NewKey::default()
+        }
     }
 
     #[test]
@@ -330,9 +375,20 @@ mod tests {
         let stored = fs::read_to_string(&path).unwrap();
         assert!(!stored.contains(&first) && !stored.contains(&first[PREFIX.len() + ID_LEN + 1..]));
         // The right id with another's secret is no key, nor is anything cut or lengthened.
-        let crossed = format!("{}{}", &first[..PREFIX.len() + ID_LEN], &second[PREFIX.len() + ID_LEN..]);
+        let crossed = format!(
+            "{}{}",
+            &first[..PREFIX.len() + ID_LEN],
+            &second[PREFIX.len() + ID_LEN..]
+        );
         let half = &first[..30];
-        for wrong in [crossed.as_str(), half, "", PREFIX, &first[1..], &format!("{first}x")] {
+        for wrong in [
+            crossed.as_str(),
+            half,
+            "",
+            PREFIX,
+            &first[1..],
+            &format!("{first}x"),
+        ] {
             assert!(keys.find(wrong).is_none(), "{wrong}");
         }
     }
@@ -344,8 +400,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.json");
         KeyFile::add(&path, reader("a"), 1).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(KeyFile::add(&path, reader("a"), 1).unwrap_err().to_string().contains("already"));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(
+            KeyFile::add(&path, reader("a"), 1)
+                .unwrap_err()
+                .to_string()
+                .contains("already")
+        );
         KeyFile::revoke(&path, "a").unwrap();
         assert!(KeyFile::revoke(&path, "a").is_err());
         assert!(Keys::load(&path).unwrap().is_empty());

@@ -29,10 +29,18 @@ pub struct Restrictions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workflow_ids: Option<Vec<WorkflowId>>,
     /// The event types that it may read; a trailing `*` is a prefix.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub types: Option<Vec<String>>,
     /// The tags, each `key:value`, that all must be on what it reads.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tags: Option<Vec<String>>,
 }
 
@@ -107,7 +115,9 @@ impl Restrictions {
 /// selection would let everything through.
 fn listed<'a, T>(name: &str, list: Option<&'a [T]>) -> Result<&'a [T], String> {
     match list {
-        Some([]) => Err(format!("{name} must not be empty: leave it out where nothing is to be held back")),
+        Some([]) => Err(format!(
+            "{name} must not be empty: leave it out where nothing is to be held back"
+        )),
         Some(list) if list.len() > MOST => Err(format!("{name} must hold {MOST} entries at most")),
         Some(list) => Ok(list),
         None => Ok(&[]),
@@ -116,11 +126,15 @@ fn listed<'a, T>(name: &str, list: Option<&'a [T]>) -> Result<&'a [T], String> {
 
 fn type_pattern(name: &str) -> Result<TypePattern, String> {
     if let Some(prefix) = name.strip_suffix('*') {
-        let plain = prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.".contains(&b));
+        let plain = prefix
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.".contains(&b));
         return if plain && !prefix.is_empty() {
             Ok(TypePattern::Prefix(prefix.to_owned()))
         } else {
-            Err(format!("{name:?} must be the beginning of an event type before its *"))
+            Err(format!(
+                "{name:?} must be the beginning of an event type before its *"
+            ))
         };
     }
     match EventType::parse(name) {
@@ -130,20 +144,28 @@ fn type_pattern(name: &str) -> Result<TypePattern, String> {
 }
 
 fn is_tag(tag: &str) -> bool {
-    tag.split_once(':').is_some_and(|(key, _)| !key.is_empty()) && !tag.chars().any(char::is_control)
+    tag.split_once(':').is_some_and(|(key, _)| !key.is_empty())
+        && !tag.chars().any(char::is_control)
 }
 
 /// Scopes from their names; others are passed over where `lenient` (an issuer's own ones), else refused.
 ///
 /// # Errors
 /// Names the first unknown scope.
-pub fn scopes<'a>(names: impl Iterator<Item = &'a str>, lenient: bool) -> Result<Scopes, String> {
+pub(super) fn scopes<'a>(
+    names: impl Iterator<Item = &'a str>,
+    lenient: bool,
+) -> Result<Scopes, String> {
     let mut known = Vec::new();
     for name in names {
         match Scope::parse(name) {
             Some(scope) => known.push(scope),
             None if lenient => {}
-            None => return Err(format!("{name:?} must be one of read, report, coordinate, admin")),
+            None => {
+                return Err(format!(
+                    "{name:?} must be one of read, report, coordinate, admin"
+                ));
+            }
         }
     }
     Ok(known.into_iter().collect())
@@ -156,7 +178,8 @@ mod tests {
     use super::*;
 
     fn read(restrictions: Value) -> Result<Rights, String> {
-        let restrictions = serde_json::from_value(restrictions).map_err(|error| error.to_string())?;
+        let restrictions =
+            serde_json::from_value(restrictions).map_err(|error| error.to_string())?;
         Rights::new(Scopes::default(), &restrictions)
     }
 
@@ -172,7 +195,14 @@ mod tests {
             read(json!({"server_ids": ["b", "a"], "types": ["workflow_*", "grades.synced"], "tags": ["site:north"]}))
                 .unwrap();
         let grant = rights.grant.unwrap();
-        assert_eq!(grant.servers.iter().map(ServerId::as_str).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            grant
+                .servers
+                .iter()
+                .map(ServerId::as_str)
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         assert_eq!(rights.reports_as.unwrap().len(), 2);
         assert_eq!(grant.types.len(), 2);
     }

@@ -27,7 +27,10 @@ const SLICE: usize = 1000;
 #[must_use]
 pub fn open() -> OpenLog {
     let log = Memory::default();
-    OpenLog { writer: Box::new(log.clone()), reader: Arc::new(log) }
+    OpenLog {
+        writer: Box::new(log.clone()),
+        reader: Arc::new(log),
+    }
 }
 
 /// A log in memory; its clones are the same log.
@@ -76,7 +79,9 @@ impl Default for Memory {
             snapshot: None,
             leases: Vec::new(),
         };
-        Self { inner: Arc::new(RwLock::new(inner)) }
+        Self {
+            inner: Arc::new(RwLock::new(inner)),
+        }
     }
 }
 
@@ -110,7 +115,9 @@ impl Inner {
 
     /// The highest timestamp up to and including the oldest kept event; `None` where none is kept.
     fn oldest_ts(&self) -> Option<i64> {
-        self.events.front().map(|event| event.timestamp.max(self.pruned_ts))
+        self.events
+            .front()
+            .map(|event| event.timestamp.max(self.pruned_ts))
     }
 
     fn remember(&mut self, answer: &Remembered) {
@@ -120,7 +127,10 @@ impl Inner {
 
     fn drop_oldest_key(&mut self) {
         if let Some((timestamp, key)) = self.keys.pop_front()
-            && self.answers.get(&key).is_some_and(|answer| answer.timestamp == timestamp)
+            && self
+                .answers
+                .get(&key)
+                .is_some_and(|answer| answer.timestamp == timestamp)
         {
             self.answers.remove(&key);
         }
@@ -161,9 +171,16 @@ impl Event {
 }
 
 impl LogWriter for Memory {
-    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> Result<(), AppendError> {
+    fn append(
+        &mut self,
+        records: &[Record<'_>],
+        answers: &[Remembered],
+    ) -> Result<(), AppendError> {
         let inner = &mut *self.inner.write();
-        if (inner.head + 1..).zip(records).any(|(next, record)| record.sequence != next) {
+        if (inner.head + 1..)
+            .zip(records)
+            .any(|(next, record)| record.sequence != next)
+        {
             let cause = format!("the events don't follow the log's head {}", inner.head);
             return Err(AppendError::Unwritable(cause));
         }
@@ -180,7 +197,11 @@ impl LogWriter for Memory {
     fn recall(&mut self, key: &KeyHash, now: i64) -> Result<Option<Remembered>, ReadError> {
         let oldest = now.saturating_sub(REMEMBERED_MS);
         let inner = self.inner.read();
-        Ok(inner.answers.get(key).filter(|answer| answer.timestamp > oldest).cloned())
+        Ok(inner
+            .answers
+            .get(key)
+            .filter(|answer| answer.timestamp > oldest)
+            .cloned())
     }
 
     fn prune(&mut self, retention: &Retention, now: i64) -> Result<Pruned, AppendError> {
@@ -221,7 +242,11 @@ impl LogWriter for Memory {
 
     fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError> {
         let inner = &mut *self.inner.write();
-        if inner.snapshot.as_ref().is_none_or(|(kept, _)| *kept <= sequence) {
+        if inner
+            .snapshot
+            .as_ref()
+            .is_none_or(|(kept, _)| *kept <= sequence)
+        {
             inner.snapshot = Some((sequence, state.to_vec()));
         }
         Ok(())
@@ -238,13 +263,18 @@ impl LogWriter for Memory {
 }
 
 impl LogReader for Memory {
+    // Recursive, because a visitor of `read` may ask.
     fn info(&self) -> LogInfo {
-        let inner = self.inner.read();
-        LogInfo { floor: inner.floor(), head: inner.head, bytes: inner.bytes }
+        let inner = self.inner.read_recursive();
+        LogInfo {
+            floor: inner.floor(),
+            head: inner.head,
+            bytes: inner.bytes,
+        }
     }
 
     fn epochs(&self) -> Arc<Epochs> {
-        self.inner.read().epochs.clone()
+        self.inner.read_recursive().epochs.clone()
     }
 
     fn read(
@@ -255,12 +285,17 @@ impl LogReader for Memory {
     ) -> Result<Scanned, ReadError> {
         let inner = self.inner.read();
         let floor = inner.floor();
-        let (low, high) =
-            (range.after.saturating_add(1).max(floor), range.until.min(inner.head));
+        let (low, high) = (
+            range.after.saturating_add(1).max(floor),
+            range.until.min(inner.head),
+        );
         let mut last = None;
         let mut consider = |sequence: u64| {
             last = Some(sequence);
-            match inner.record(sequence).filter(|record| filter.matches(record)) {
+            match inner
+                .record(sequence)
+                .filter(|record| filter.matches(record))
+            {
                 Some(record) => visit(Item::Event(record)),
                 None => ControlFlow::Continue(()),
             }
@@ -276,7 +311,10 @@ impl LogReader for Memory {
             Order::Descending => {
                 let _ = (low..=high).rev().take(limit).try_for_each(&mut consider);
                 let reached = last.map(|last| last - 1).filter(|reached| *reached >= low);
-                Ok(Scanned { through: reached.unwrap_or(range.after), overtaken: None })
+                Ok(Scanned {
+                    through: reached.unwrap_or(range.after),
+                    overtaken: None,
+                })
             }
         }
     }
@@ -285,10 +323,20 @@ impl LogReader for Memory {
         let inner = self.inner.read();
         let floor = inner.floor();
         if inner.pruned_ts >= time {
-            return Ok(PlaceAtTime { after: floor - 1, pruned: true });
+            return Ok(PlaceAtTime {
+                after: floor - 1,
+                pruned: true,
+            });
         }
-        let before = inner.events.iter().take_while(|event| event.timestamp < time).count();
-        Ok(PlaceAtTime { after: floor - 1 + before as u64, pruned: false })
+        let before = inner
+            .events
+            .iter()
+            .take_while(|event| event.timestamp < time)
+            .count();
+        Ok(PlaceAtTime {
+            after: floor - 1 + before as u64,
+            pruned: false,
+        })
     }
 
     fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {

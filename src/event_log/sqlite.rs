@@ -53,11 +53,17 @@ struct Shared {
 /// [`OpenError`].
 pub fn open(directory: &Path) -> Result<OpenLog, OpenError> {
     let (writer, reader) = open_parts(directory)?;
-    Ok(OpenLog { writer: Box::new(writer), reader: Arc::new(reader) })
+    Ok(OpenLog {
+        writer: Box::new(writer),
+        reader: Arc::new(reader),
+    })
 }
 
 fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
-    let failed = |cause: String| OpenError::Failed { directory: directory.to_owned(), cause };
+    let failed = |cause: String| OpenError::Failed {
+        directory: directory.to_owned(),
+        cause,
+    };
     make_directory(directory).map_err(|e| failed(e.to_string()))?;
     let lock = Lock::take(directory)?;
     let mut ballast = Ballast::new(directory);
@@ -71,8 +77,15 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
         begin_epoch(&connection, &standing)
     });
     let epochs = Arc::new(epochs.map_err(unread)?);
-    let info = LogInfo { floor: standing.bounds.floor, head: standing.head, bytes: 0 };
-    let shared = Arc::new(Shared { info: RwLock::new(info), epochs });
+    let info = LogInfo {
+        floor: standing.bounds.floor,
+        head: standing.head,
+        bytes: 0,
+    };
+    let shared = Arc::new(Shared {
+        info: RwLock::new(info),
+        epochs,
+    });
     let mut writer = Writer {
         connection,
         shared: shared.clone(),
@@ -85,16 +98,29 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
     };
     if let Err(e) = writer.commit(Writer::seal) {
         tracing::warn!("the log was opened, but can't be written: {e}");
-        writer.publish();
+        writer.publish(0);
     }
-    Ok((writer, Reader { shared, pool: Pool::new(path) }))
+    Ok((
+        writer,
+        Reader {
+            shared,
+            pool: Pool::new(path),
+        },
+    ))
 }
 
 fn refused(directory: &Path, why: Unusable) -> OpenError {
     let directory = directory.to_owned();
     match why {
-        Unusable::TooNew(found) => OpenError::TooNew { directory, found, known: schema::VERSION },
-        why => OpenError::Failed { directory, cause: why.to_string() },
+        Unusable::TooNew(found) => OpenError::TooNew {
+            directory,
+            found,
+            known: schema::VERSION,
+        },
+        why => OpenError::Failed {
+            directory,
+            cause: why.to_string(),
+        },
     }
 }
 
@@ -104,7 +130,10 @@ fn make_directory(directory: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(directory)?;
-    match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    match directory
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }

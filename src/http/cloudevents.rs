@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    events::{Item, present},
+    events::read::{Item, present},
     extract::MediaType,
     problem::Problem,
 };

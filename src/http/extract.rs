@@ -1,6 +1,6 @@
 //! What handlers take from a request, each with its own clear refusal.
 //!
-//! Nothing here reads more than [`MAX_BODY`] bytes or waits longer than [`BODY_TIMEOUT`].
+//! Nothing here reads more than [`MAX_BODY`] bytes or waits longer than the settings allow.
 
 use std::time::Duration;
 
@@ -19,8 +19,6 @@ use crate::{domain::json::MAX_DEPTH, event_log::KeyHash, hub::IdempotencyKey};
 
 /// Longest request body, in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
-/// How long a client may take to send its body.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest `Idempotency-Key`, in characters.
 const MAX_KEY_LEN: usize = 255;
 
@@ -79,15 +77,15 @@ pub struct RawChange {
     pub key: Option<IdempotencyKey>,
 }
 
-impl<S: Send + Sync> FromRequest<S> for RawChange {
+impl FromRequest<App> for RawChange {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let media_type = MediaType::of(&parts.headers);
         refuse_encoded(&parts.headers)?;
         let given = given_key(&parts.headers)?.map(str::to_owned);
-        let body = read_body(body).await?;
+        let body = read_body(body, app.config.limits.body_timeout).await?;
         let key = given.map(|key| IdempotencyKey {
             key: hash_key(&parts, &key),
             request: hash_request(&parts.headers, &body),
@@ -240,14 +238,14 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Problem> {
+async fn read_body(body: Body, patience: Duration) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
+    match tokio::time::timeout(patience, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(
@@ -260,10 +258,7 @@ async fn read_body(body: Body) -> Result<Bytes, Problem> {
             StatusCode::REQUEST_TIMEOUT,
             "request-timeout",
             "The body took too long",
-            format!(
-                "the body didn't arrive within {} seconds",
-                BODY_TIMEOUT.as_secs()
-            ),
+            format!("the body didn't arrive within {} ms", patience.as_millis()),
         )),
     }
 }
@@ -372,7 +367,15 @@ impl Query {
             .filter(|pair| !pair.is_empty())
             .map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                Ok((decode(name)?, decode(value)?))
+                let name = decode(name)?;
+                // An id that isn't one is a gap to tell, and never an error.
+                let value = match name.as_str() {
+                    "lastEventId" | "last_event_id" => {
+                        decode(value).unwrap_or_else(|_| value.to_owned())
+                    }
+                    _ => decode(value)?,
+                };
+                Ok((name, value))
             })
             .collect::<Result<_, Problem>>()
             .map(Self)
@@ -385,7 +388,8 @@ impl Query {
     pub fn only(&self, known: &[&str]) -> Result<(), Problem> {
         let mut unknown: Vec<&str> = Vec::new();
         for (name, _) in &self.0 {
-            if !known.contains(&name.as_str()) && !unknown.contains(&name.as_str()) {
+            let name = clip(name);
+            if !known.contains(&name) && !unknown.contains(&name) {
                 unknown.push(name);
             }
         }
@@ -430,9 +434,16 @@ impl Query {
     }
 }
 
+/// The beginning of a name that may be of any length.
+fn clip(name: &str) -> &str {
+    name.char_indices()
+        .nth(64)
+        .map_or(name, |(at, _)| &name[..at])
+}
+
 /// The known name that is most like this one, where one is alike enough to be meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = name.to_lowercase();
+    let lower = clip(name).to_lowercase();
     known
         .into_iter()
         .map(|near| (strsim::jaro_winkler(&lower, &near.to_lowercase()), near))
@@ -524,3 +535,6 @@ fn bad_path(detail: impl Into<String>) -> Problem {
         detail,
     )
 }
+
+#[cfg(test)]
+mod tests;

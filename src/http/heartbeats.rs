@@ -12,6 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     extract::{MediaType, PathId, RawChange, malformed_at, missing_body, utf8},
+    gate::Guest,
     problem::Problem,
 };
 use crate::{
@@ -69,9 +70,11 @@ struct HeartbeatAnswer {
 )]
 async fn heartbeat(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(server): PathId<ServerId>,
     body: RawChange,
 ) -> Result<Response, Problem> {
+    guest.report_as(&server)?;
     let heartbeat = read_one(&body)?;
     let mut beat = app.leases.heartbeat(&server, &heartbeat)?;
     app.metrics.heartbeats.inc();
@@ -132,12 +135,16 @@ struct BatchAnswer {
     request_body(content = Vec<serde_json::Value>, example = json!([{"id": "lms-server-001"}, {"id": "quiz-server", "health": "healthy"}])),
     responses((status = 200, body = BatchAnswer))
 )]
-async fn heartbeats(Shared(app): Shared<App>, body: RawChange) -> Result<Response, Problem> {
+async fn heartbeats(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    body: RawChange,
+) -> Result<Response, Problem> {
     let items = read_batch(&body)?;
     let mut results: Vec<Outcome> = Vec::with_capacity(items.len());
     let mut changes = Vec::new();
     for (at, item) in items.iter().enumerate() {
-        let outcome = take_in(&app, item, &format!("/{at}"));
+        let outcome = take_in(&app, &guest, item, &format!("/{at}"));
         if let Ok((_, beat)) = &outcome.0
             && let Some(change) = &beat.change
         {
@@ -206,10 +213,11 @@ impl Outcome {
     }
 }
 
-fn take_in(app: &App, item: &Value, base: &str) -> Outcome {
+fn take_in(app: &App, guest: &Guest, item: &Value, base: &str) -> Outcome {
     let taken = read_item(item, base)
         .map_err(Problem::from)
         .and_then(|(id, heartbeat)| {
+            guest.report_as(&id)?;
             let beat = app.leases.heartbeat(&id, &heartbeat)?;
             app.metrics.heartbeats.inc();
             Ok((id, beat))

@@ -3,13 +3,9 @@
 //! Every read is done page by page on a blocking thread, so that neither a slow client nor a long log ever
 //! holds a thread, and memory stays at a page or two per reader.
 
-use std::{
-    future::Future,
-    ops::ControlFlow,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+mod lines;
+
+use std::ops::ControlFlow;
 
 use axum::{
     body::Body,
@@ -20,15 +16,14 @@ use axum::{
     },
     response::Response,
 };
-use bytes::Bytes;
-use tokio::task::JoinHandle;
-use tokio_stream::Stream;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::lines::Lines;
 use super::{
     App,
     events::require_events,
     extract::Query,
+    gate::Guest,
     problem::Problem,
     shapes::{Envelope, HistoryPage},
     status::json_response,
@@ -40,7 +35,7 @@ use crate::{
         Filter, Selection,
         parse::{SELECTION, parse_time},
     },
-    frame::{control::GapReason, write_envelope},
+    frame::write_envelope,
 };
 
 /// Events per page where the client doesn't say.
@@ -53,8 +48,6 @@ const SCAN: usize = 10_000;
 const READS_PER_PAGE: usize = 20;
 /// Roughly the most bytes of one page's events: a page of large events is short, too.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
-/// Roughly how many bytes of lines are made at once.
-const CHUNK_BYTES: usize = 256 * 1024;
 
 /// `/events/history` and `/events/{id}`.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -98,6 +91,7 @@ struct Wanted {
 )]
 async fn history(
     Shared(app): Shared<App>,
+    guest: Guest,
     headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -105,7 +99,8 @@ async fn history(
     let lines = wants_lines(&headers);
     let reader = app.hub.reader().clone();
     let now = app.hub.clock().wall_ms();
-    let wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
+    let mut wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
+    wanted.filter.grant = guest.grant.clone();
     let reader = app.hub.reader().clone();
     let mut response = if lines {
         let mut response = Response::new(Body::from_stream(Lines::new(reader, wanted)));
@@ -137,6 +132,7 @@ async fn history(
 )]
 async fn event(
     Shared(app): Shared<App>,
+    guest: Guest,
     path: RawPathParams,
     query: Query,
 ) -> Result<Response, Problem> {
@@ -148,14 +144,18 @@ async fn event(
         .map(|(_, id)| id.to_owned())
         .unwrap_or_default();
     let reader = app.hub.reader().clone();
+    let visible = Filter {
+        grant: guest.grant.clone(),
+        ..Filter::all()
+    };
     Ok(json_response(
         StatusCode::OK,
-        blocking(move || one(&*reader, &id)).await??,
+        blocking(move || one(&*reader, &id, &visible)).await??,
     ))
 }
 
-/// Reads one event.
-fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
+/// Reads one event, if it may be seen.
+fn one(reader: &dyn LogReader, id: &str, visible: &Filter) -> Result<String, Problem> {
     let unknown = || Problem::not_found("event-not-found", format!("this log has no event {id}"));
     let gone = |why: &str| {
         let title = "The event is gone";
@@ -183,7 +183,7 @@ fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
         order: Order::Ascending,
         scan_limit: 1,
     };
-    reader.read(&range, &Filter::all(), &mut |item| {
+    reader.read(&range, visible, &mut |item| {
         match item {
             Item::Event(record) => {
                 write_envelope(&mut found, epochs.name(record.sequence), &record);
@@ -195,6 +195,8 @@ fn one(reader: &dyn LogReader, id: &str) -> Result<String, Problem> {
     match (found.is_empty(), corrupt) {
         (false, _) => Ok(String::from_utf8(found).unwrap_or_default()),
         (true, true) => Err(gone("is stored, but damaged")),
+        // What may not be seen is not there.
+        (true, false) if visible.grant.is_some() => Err(unknown()),
         (true, false) => Err(gone("was pruned")),
     }
 }
@@ -296,11 +298,19 @@ impl Wanted {
         self.range.after >= self.range.until
     }
 
-    /// Goes on from where a read got.
+    /// Whether events from the beginning of the range were pruned by now.
+    fn lacks_the_oldest(&self, reader: &dyn LogReader) -> bool {
+        self.truncated || reader.info().floor > self.range.after + 1
+    }
+
+    /// Goes on from where a read got. One that got nowhere has found the end.
     fn advance(&mut self, scanned: Scanned) {
-        match self.range.order {
-            Order::Ascending => self.range.after = self.range.after.max(scanned.through),
-            Order::Descending => self.range.until = self.range.until.min(scanned.through),
+        let range = &mut self.range;
+        match range.order {
+            Order::Ascending if scanned.through > range.after => range.after = scanned.through,
+            Order::Ascending => range.after = range.until,
+            Order::Descending if scanned.through < range.until => range.until = scanned.through,
+            Order::Descending => range.until = range.after,
         }
     }
 }
@@ -319,36 +329,46 @@ fn page(reader: &dyn LogReader, wanted: &Wanted) -> Result<String, ReadError> {
     let mut out = Vec::with_capacity(16 * 1024);
     out.extend_from_slice(br#"{"events":["#);
     let (mut count, mut truncated, mut reads) = (0, false, 0);
+    // The last event of the page, once another is found that has no room on it.
+    let (mut last, mut full) = (0, false);
     let mut rest = Wanted {
         filter: wanted.filter.clone(),
         ..*wanted
     };
-    while !rest.is_done() && count < limit && reads < READS_PER_PAGE && out.len() < PAGE_BYTES {
+    while !rest.is_done() && !full && reads < READS_PER_PAGE {
         reads += 1;
         let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
             match item {
+                Item::Event(_) if count == limit || out.len() >= PAGE_BYTES => {
+                    full = true;
+                    return ControlFlow::Break(());
+                }
                 Item::Event(record) => {
                     if count > 0 {
                         out.push(b',');
                     }
                     write_envelope(&mut out, epochs.name(record.sequence), &record);
-                    count += 1;
+                    (count, last) = (count + 1, record.sequence);
                 }
                 Item::Corrupt { .. } => truncated = true,
             }
-            if count < limit && out.len() < PAGE_BYTES {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            ControlFlow::Continue(())
         })?;
         truncated |= scanned.overtaken.is_some();
         rest.advance(scanned);
     }
-    let reached_the_beginning = wanted.range.order == Order::Ascending || rest.is_done();
-    truncated |= wanted.truncated && reached_the_beginning;
+    if full {
+        match rest.range.order {
+            Order::Ascending => rest.range.after = last,
+            Order::Descending => rest.range.until = last - 1,
+        }
+    }
+    truncated |= match wanted.range.order {
+        Order::Ascending => wanted.truncated,
+        Order::Descending => rest.is_done() && wanted.lacks_the_oldest(reader),
+    };
     out.extend_from_slice(br#"],"nextCursor":"#);
-    if rest.is_done() {
+    if rest.is_done() && !full {
         out.extend_from_slice(b"null");
     } else {
         let at = match rest.range.order {
@@ -364,114 +384,6 @@ fn page(reader: &dyn LogReader, wanted: &Wanted) -> Result<String, ReadError> {
         br#","truncated":false}"#
     });
     Ok(String::from_utf8(out).unwrap_or_default())
-}
-
-/// All that is wanted, one event per line: the next lines are read when the socket has taken the last ones.
-struct Lines {
-    reader: Arc<dyn LogReader>,
-    rest: Option<Wanted>,
-    reading: Option<JoinHandle<(Wanted, Result<Bytes, ReadError>)>>,
-}
-
-impl Lines {
-    fn new(reader: Arc<dyn LogReader>, wanted: Wanted) -> Self {
-        Self {
-            reader,
-            rest: Some(wanted),
-            reading: None,
-        }
-    }
-}
-
-impl Stream for Lines {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(reading) = &mut self.reading {
-                let done = ready!(Pin::new(reading).poll(cx));
-                self.reading = None;
-                // An error cuts the body short, which the client notices: lines are missing, and it knows.
-                let (rest, lines) = match done {
-                    Ok((rest, Ok(lines))) => (rest, lines),
-                    Ok((_, Err(error))) => {
-                        return Poll::Ready(Some(Err(std::io::Error::other(error))));
-                    }
-                    Err(error) => return Poll::Ready(Some(Err(std::io::Error::other(error)))),
-                };
-                self.rest = Some(rest);
-                if !lines.is_empty() {
-                    return Poll::Ready(Some(Ok(lines)));
-                }
-            }
-            let has_more =
-                |rest: &Wanted| rest.truncated || !(rest.is_done() || rest.limit == Some(0));
-            let Some(mut rest) = self.rest.take().filter(has_more) else {
-                return Poll::Ready(None);
-            };
-            let reader = self.reader.clone();
-            self.reading = Some(tokio::task::spawn_blocking(move || {
-                let lines = next_lines(&*reader, &mut rest);
-                (rest, lines)
-            }));
-        }
-    }
-}
-
-/// The next lines; moves `rest` behind them.
-fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<Bytes, ReadError> {
-    let epochs = reader.epochs();
-    let mut out = Vec::with_capacity(CHUNK_BYTES);
-    let gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
-        let line = format!(
-            "{{\"type\":\"stream_gap\",\"data\":{{\"reason\":\"{}\",\"afterId\":\"{}\",\"nextId\":\"{}\"}}}}\n",
-            reason.as_str(),
-            epochs.name(after),
-            epochs.name(next)
-        );
-        out.extend_from_slice(line.as_bytes());
-    };
-    let is_ascending = rest.range.order == Order::Ascending;
-    if std::mem::take(&mut rest.truncated) {
-        if !is_ascending && !rest.is_done() {
-            // Newest first, what was pruned is missed last.
-            rest.truncated = true;
-        } else {
-            let floor = reader.info().floor;
-            let after = rest.range.after.min(floor - 1);
-            gap(&mut out, GapReason::Expired, after, floor);
-            rest.range.after = rest.range.after.max(floor - 1);
-        }
-    }
-    let mut left = rest.limit.unwrap_or(usize::MAX);
-    if rest.is_done() || left == 0 {
-        return Ok(out.into());
-    }
-    let mut lines = Vec::new();
-    let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
-        match item {
-            Item::Event(record) => {
-                write_envelope(&mut lines, epochs.name(record.sequence), &record);
-                lines.push(b'\n');
-                left -= 1;
-            }
-            Item::Corrupt { first, last } => {
-                gap(&mut lines, GapReason::Corrupt, first - 1, last + 1)
-            }
-        }
-        if left == 0 || lines.len() >= CHUNK_BYTES {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
-    if let Some(place) = scanned.overtaken {
-        gap(&mut out, GapReason::Expired, rest.range.after, place + 1);
-    }
-    out.extend_from_slice(&lines);
-    rest.limit = rest.limit.map(|_| left);
-    rest.advance(scanned);
-    Ok(out.into())
 }
 
 /// Whether lines are preferred to a page.
@@ -499,3 +411,6 @@ pub(super) async fn blocking<T: Send + 'static>(
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     extract::{Change, PathId, Query},
+    gate::Guest,
     problem::Problem,
     status::answer,
 };
@@ -80,12 +81,11 @@ async fn one(
 )]
 async fn switch(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(name): PathId<PatternName>,
     change: Change,
 ) -> Result<Answer, Problem> {
     let switch = SwitchPattern::parse(change.required()?, "", &name)?;
-    Ok(app
-        .hub
-        .execute(Command::SwitchPattern(switch), change.key)
-        .await?)
+    let command = Command::SwitchPattern(switch);
+    app.execute(&guest, command, change.key).await
 }

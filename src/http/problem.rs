@@ -6,12 +6,12 @@
 use axum::{
     http::{
         HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use crate::{
     domain::{FieldError, Json, Rejection},
@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// Seconds after which a refusal that passes by itself within moments is worth another try.
-const SOON: u64 = 1;
+const SOON: u32 = 1;
 /// Seconds after which a refusal that needs an operator or a restart is worth another try.
-const LATER: u64 = 5;
+const LATER: u32 = 5;
 
 /// One refusal, as the client sees it: `application/problem+json`.
 #[derive(Debug, Clone)]
@@ -38,9 +38,11 @@ pub struct Problem {
     /// Mistakes in the body, by pointer.
     pub errors: Vec<FieldError>,
     /// Further members, such as the step's state.
-    pub extra: Map<String, Value>,
+    pub extra: Vec<(&'static str, Value)>,
     /// `Retry-After`, seconds.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
+    /// `WWW-Authenticate` (RFC 6750, section 3).
+    pub challenge: Option<&'static str>,
 }
 
 impl Problem {
@@ -58,8 +60,9 @@ impl Problem {
             title,
             detail: detail.into(),
             errors: Vec::new(),
-            extra: Map::new(),
+            extra: Vec::new(),
             retry_after: None,
+            challenge: None,
         }
     }
 
@@ -112,22 +115,22 @@ impl Problem {
         slug: &'static str,
         title: &'static str,
         detail: impl Into<String>,
-        retry_after: u64,
+        retry_after: u32,
     ) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, slug, title, detail).after(retry_after)
     }
 
     /// The same, with `Retry-After`.
     #[must_use]
-    pub fn after(mut self, seconds: u64) -> Self {
+    pub fn after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
     /// The same, with a further member.
     #[must_use]
-    pub fn with(mut self, name: &str, value: Value) -> Self {
-        self.extra.insert(name.to_owned(), value);
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.extra.push((name, value));
         self
     }
 
@@ -293,8 +296,15 @@ struct Body<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
-    #[serde(flatten)]
-    extra: &'a Map<String, Value>,
+    #[serde(flatten, serialize_with = "as_members")]
+    extra: &'a [(&'static str, Value)],
+}
+
+fn as_members<S: Serializer>(
+    extra: &[(&'static str, Value)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(extra.iter().map(|(name, value)| (name, value)))
 }
 
 impl IntoResponse for Problem {
@@ -333,6 +343,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         response
     }
 }
@@ -357,5 +370,194 @@ impl IntoResponse for Answer {
             headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::to_bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{Epoch, Position, ServerId, StepId, WorkflowId};
+
+    fn server() -> ServerId {
+        ServerId::parse("lms").expect("an id")
+    }
+
+    fn workflow() -> WorkflowId {
+        WorkflowId::parse("w").expect("an id")
+    }
+
+    fn step() -> StepId {
+        StepId::parse("s").expect("an id")
+    }
+
+    async fn body(response: Response) -> Value {
+        let bytes = to_bytes(response.into_body(), 1 << 20)
+            .await
+            .expect("a body");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    #[test]
+    fn every_refusal_has_its_status_and_slug() {
+        let conflict = Rejection::StepConflict {
+            slug: "step-held",
+            why: "held".to_owned(),
+            step: Json::of(&1),
+        };
+        let append = |error: AppendError| HubError::Append(Arc::new(error));
+        let why = || "why".to_owned();
+        let table: Vec<(HubError, u16, &str)> = vec![
+            (Rejection::Invalid(Vec::new()).into(), 422, "invalid-fields"),
+            (
+                Rejection::ServerNotRegistered(server()).into(),
+                404,
+                "server-not-registered",
+            ),
+            (
+                Rejection::ServerNotFound(server()).into(),
+                404,
+                "server-not-found",
+            ),
+            (
+                Rejection::InstanceReplaced(server()).into(),
+                409,
+                "instance-replaced",
+            ),
+            (
+                Rejection::WorkflowNotFound(workflow()).into(),
+                404,
+                "workflow-not-found",
+            ),
+            (
+                Rejection::WorkflowExists(workflow()).into(),
+                409,
+                "workflow-exists",
+            ),
+            (
+                Rejection::WorkflowEnded {
+                    workflow: workflow(),
+                    status: "failed",
+                }
+                .into(),
+                409,
+                "workflow-ended",
+            ),
+            (
+                Rejection::StepNotFound {
+                    workflow: workflow(),
+                    step: step(),
+                }
+                .into(),
+                404,
+                "step-not-found",
+            ),
+            (conflict.into(), 409, "step-held"),
+            (
+                Rejection::LimitReached {
+                    what: "servers",
+                    limit: 1,
+                }
+                .into(),
+                429,
+                "limit-reached",
+            ),
+            (append(AppendError::Full(why())), 507, "disk-full"),
+            (
+                append(AppendError::Unwritable(why())),
+                503,
+                "log-unwritable",
+            ),
+            (append(AppendError::Unknown(why())), 503, "log-unknown"),
+            (HubError::KeyReused, 422, "idempotency-key-reused"),
+            (HubError::Overloaded, 503, "overloaded"),
+            (HubError::Stopping, 503, "shutting-down"),
+        ];
+        for (error, status, slug) in table {
+            let told = error.to_string();
+            let problem = Problem::from(error);
+            assert_eq!(
+                (problem.status.as_u16(), problem.slug),
+                (status, slug),
+                "{told}"
+            );
+            let waits = matches!(status, 429 | 503 | 507);
+            assert_eq!(problem.retry_after.is_some(), waits, "{told}");
+            assert_ne!(problem.detail, why(), "the cause stays in the log");
+        }
+    }
+
+    #[test]
+    fn items_of_a_batch_keep_the_status_and_prefix_the_pointers() {
+        let wrong = FieldError {
+            pointer: "/data/name".to_owned(),
+            detail: "is wrong".to_owned(),
+        };
+        let in_batch = |cause: Rejection| Rejection::InBatch {
+            index: 3,
+            cause: Box::new(cause),
+        };
+        let problem = Problem::from(in_batch(Rejection::Invalid(vec![wrong])));
+        assert_eq!(problem.status, 422);
+        assert_eq!(problem.errors[0].pointer, "/3/data/name");
+        let problem = Problem::from(in_batch(Rejection::ServerNotRegistered(server())));
+        assert_eq!(problem.slug, "server-not-registered");
+        assert_eq!(problem.errors[0].pointer, "/3");
+        assert_eq!(problem.extra, [("index", json!(3))]);
+    }
+
+    #[tokio::test]
+    async fn a_conflict_shows_the_step_and_headers_say_when_to_come_back() {
+        let conflict = Rejection::StepConflict {
+            slug: "step-held",
+            why: "s is held by lms".to_owned(),
+            step: Json::of(&json!({"id": "s", "attempt": 1})),
+        };
+        let response = Problem::from(conflict).into_response();
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+        assert_eq!(
+            body(response).await,
+            json!({"type": "step-held", "title": "The step's state doesn't allow the report", "status": 409,
+                "detail": "s is held by lms", "step": {"id": "s", "attempt": 1}})
+        );
+        let response = Problem::from(HubError::Overloaded).into_response();
+        assert_eq!(response.headers()["retry-after"], "1");
+    }
+
+    #[tokio::test]
+    async fn answers_carry_their_place_and_whether_they_were_given_before() {
+        let last = Position {
+            epoch: Epoch::from_random(0),
+            sequence: 7,
+        };
+        let answer = Answer {
+            status: 201,
+            body: Some(Json::of(&json!({"id": "lms"}))),
+            last,
+            replayed: true,
+        };
+        let response = answer.into_response();
+        assert_eq!(response.status(), 201);
+        assert_eq!(response.headers()["last-event-id"], "000000000000-7");
+        assert_eq!(response.headers()["idempotency-replayed"], "true");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(body(response).await, json!({"id": "lms"}));
+        let response = Answer {
+            status: 204,
+            body: None,
+            last,
+            replayed: false,
+        }
+        .into_response();
+        assert_eq!(response.status(), 204);
+        assert!(!response.headers().contains_key("content-type"));
+        assert!(!response.headers().contains_key("idempotency-replayed"));
     }
 }

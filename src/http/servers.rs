@@ -7,6 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     extract::{Change, PathId, Query},
+    gate::Guest,
     problem::Problem,
 };
 use crate::{
@@ -55,13 +56,17 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         (status = 200, description = "It was connected; its lease is renewed", body = ServerView),
     )
 )]
-async fn register(Shared(app): Shared<App>, change: Change) -> Result<Answer, Problem> {
+async fn register(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    change: Change,
+) -> Result<Answer, Problem> {
     let body = change.required()?;
     let new_id = || ServerId::from_uuid(uuid::Uuid::now_v7());
     let mut register = Register::parse(body, "", new_id)?;
     register.last_seen_at = app.leases.last_seen_at(&register.id);
     let command = Command::Register(Box::new(register));
-    Ok(app.hub.execute(command, change.key).await?)
+    app.execute(&guest, command, change.key).await
 }
 
 /// A page of servers.
@@ -93,7 +98,11 @@ struct ServerList {
     ),
     responses((status = 200, body = ServerList))
 )]
-async fn list(Shared(app): Shared<App>, query: Query) -> Result<Json<ServerList>, Problem> {
+async fn list(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    query: Query,
+) -> Result<Json<ServerList>, Problem> {
     query.only(&["health", "status", "transport", "tag", "limit", "cursor"])?;
     let (wanted, limit, mut after) = (read_filters(&query)?, read_limit(&query)?, cursor(&query)?);
     let state = app.hub.state();
@@ -102,7 +111,11 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Json<ServerList>
         let page = state
             .servers
             .page(&wanted, after.as_ref(), limit - found.len(), SCAN);
-        found.extend(page.servers);
+        found.extend(
+            page.servers
+                .into_iter()
+                .filter(|server| guest.sees_server(server)),
+        );
         after = page.next;
         if after.is_none() || found.len() == limit {
             break;
@@ -126,12 +139,14 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Json<ServerList>
 )]
 async fn get(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(id): PathId<ServerId>,
 ) -> Result<Json<ServerView>, Problem> {
     let state = app.hub.state();
     let server = state
         .servers
         .get(&id)
+        .filter(|server| guest.sees_server(server))
         .ok_or(Rejection::ServerNotFound(id))?;
     Ok(Json(view(&app, server)))
 }
@@ -153,6 +168,7 @@ async fn get(
 )]
 async fn deregister(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(server): PathId<ServerId>,
     query: Query,
 ) -> Result<Answer, Problem> {
@@ -172,7 +188,7 @@ async fn deregister(
         instance_id,
         occurred_at: None,
     });
-    Ok(app.hub.execute(command, None).await?)
+    app.execute(&guest, command, None).await
 }
 
 fn view(app: &App, server: &Server) -> ServerView {

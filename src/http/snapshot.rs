@@ -15,7 +15,7 @@ use axum::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{App, extract::Query, problem::Problem, status::StatusView};
+use super::{App, extract::Query, gate::Guest, problem::Problem, status::StatusView};
 use crate::{
     domain::{
         Json, Position, ServerId, State, WorkflowId,
@@ -23,6 +23,7 @@ use crate::{
         server::{Server, ServerView},
         workflow::{Workflow, WorkflowView},
     },
+    door::access::{sees_server, sees_workflow},
     filter::{Filter, Selection},
 };
 
@@ -64,7 +65,7 @@ impl Snapshot {
     #[must_use]
     pub fn take(app: &App, filter: Filter) -> Self {
         let state = app.hub.state();
-        let stats = StatusView::of(app, &state);
+        let stats = StatusView::of(app, &state, filter.grant.as_deref());
         Self {
             app: app.clone(),
             state,
@@ -170,27 +171,35 @@ impl Snapshot {
     }
 
     fn wants_server(&self, server: &Server) -> bool {
-        self.filter.selections().all(|selection| {
-            let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
-            (selection.workflows.is_empty() || by_server)
-                && is_selected(selection, &self.state, &server.connection.id)
-        })
+        let selection = &self.filter.query;
+        let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
+        (selection.workflows.is_empty() || by_server)
+            && is_selected(selection, &self.state, &server.connection.id)
+            && self
+                .filter
+                .grant
+                .as_ref()
+                .is_none_or(|grant| sees_server(grant, server))
     }
 
     fn wants_workflow(&self, workflow: &Workflow) -> bool {
-        self.filter.selections().all(|selection| {
-            let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
-            let is_named =
-                selection.workflows.is_empty() || selection.workflows.contains(&workflow.id);
-            is_named
-                && (!by_server
-                    || workflow.view().steps.iter().any(|step| {
-                        [&step.server, &step.server_id]
-                            .into_iter()
-                            .flatten()
-                            .any(|server| is_selected(selection, &self.state, server))
-                    }))
-        })
+        let selection = &self.filter.query;
+        let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
+        let is_named = selection.workflows.is_empty() || selection.workflows.contains(&workflow.id);
+        let is_seen = self
+            .filter
+            .grant
+            .as_ref()
+            .is_none_or(|grant| sees_workflow(grant, &workflow.id));
+        is_named
+            && is_seen
+            && (!by_server
+                || workflow.view().steps.iter().any(|step| {
+                    [&step.server, &step.server_id]
+                        .into_iter()
+                        .flatten()
+                        .any(|server| is_selected(selection, &self.state, server))
+                }))
     }
 }
 
@@ -308,14 +317,18 @@ impl Pages {
     ),
     responses((status = 200, body = SnapshotView))
 )]
-pub(super) async fn snapshot(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+pub(super) async fn snapshot(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    query: Query,
+) -> Result<Response, Problem> {
     query.only(&["serverId", "workflowId", "tag"])?;
     let selection = Selection::parse(&query.0).map_err(|error| Problem::query(error.0))?;
     let snapshot = Snapshot::take(
         &app,
         Filter {
             query: selection,
-            grant: None,
+            grant: guest.grant.clone(),
         },
     );
     let pieces = snapshot.pieces().map(Ok::<_, std::convert::Infallible>);

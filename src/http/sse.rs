@@ -16,7 +16,9 @@ use axum::{
 use bytes::Bytes;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, extract::Query, history::blocking, problem::Problem, snapshot::Snapshot};
+use super::{
+    App, extract::Query, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot,
+};
 use crate::{
     domain::Position,
     filter::{
@@ -121,19 +123,22 @@ impl Wanted {
 )]
 async fn stream(
     Shared(app): Shared<App>,
+    guest: Guest,
     query: Query,
     request: axum::extract::Request,
 ) -> Result<Response, Problem> {
-    let wanted = Wanted::parse(&query, request.headers(), app.hub.clock().wall_ms())
+    let mut wanted = Wanted::parse(&query, request.headers(), app.hub.clock().wall_ms())
         .map_err(|error| Problem::query(error.0))?;
+    wanted.filter.grant = guest.grant.clone();
     if request.method() == Method::HEAD {
         return Ok(head(Body::new(streams::body().1)));
     }
-    let permit = match admit(&app) {
+    let permit = match admit(&app, &guest) {
         Ok(permit) => permit,
         Err(closing) => return Ok(refuse(&app, closing, wanted.own, request.version())),
     };
-    let opening = open(&app, wanted, permit).await?;
+    let mut opening = open(&app, wanted, permit).await?;
+    opening.owner = Some(guest.owner);
     if request.extensions().get::<DirectSocket>().is_some() {
         let mut response = head(Body::empty());
         response.extensions_mut().insert(Handoff::new(opening));
@@ -144,8 +149,13 @@ async fn stream(
 
 /// A place for a stream, if there may be one at all. The place comes first: a stream that passes while its
 /// pattern is switched off is ended with the others then.
-fn admit(app: &App) -> Result<Permit, Closing> {
+fn admit(app: &App, guest: &Guest) -> Result<Permit, Closing> {
     let permit = app.streams.admit()?;
+    let place = app.door.admit_stream(guest.address, &guest.shown);
+    let permit = match place {
+        Ok(place) if !guest.limited => permit.holding(place),
+        _ => return Err(Closing::Busy),
+    };
     let patterns = &app.hub.state().patterns;
     if PATTERNS.iter().all(|name| patterns.is_enabled(name)) {
         Ok(permit)

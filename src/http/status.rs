@@ -8,9 +8,13 @@ use axum::{
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, extract::Query, problem::Problem, snapshot};
+use super::{App, extract::Query, gate::Guest, problem::Problem, snapshot};
 use crate::{
-    domain::{Json, Position, State, event::Health},
+    domain::{
+        Json, Position, State, event::Health, status::ServerCounts, workflow::WorkflowStatus,
+    },
+    door::access::{sees_server, sees_workflow},
+    filter::Selection,
     health::SelfSuspect,
     hub::ClockJump,
     readiness::Reason,
@@ -79,9 +83,59 @@ pub struct StatusView {
 }
 
 impl StatusView {
-    /// The numbers of one cut of the state.
+    /// The numbers of one cut of the state, or of what a grant shows of it.
     #[must_use]
-    pub fn of(app: &App, state: &State) -> Self {
+    pub fn of(app: &App, state: &State, grant: Option<&Selection>) -> Self {
+        let whole = Self::whole(app, state);
+        match grant {
+            Some(grant) => whole.narrowed(state, grant),
+            None => whole,
+        }
+    }
+
+    /// The same numbers for what a grant shows. What says how the hub itself is stays.
+    fn narrowed(self, state: &State, grant: &Selection) -> Self {
+        let (mut counts, mut tools, mut resources) = (ServerCounts::default(), 0, 0);
+        for server in state
+            .servers
+            .after(None)
+            .filter(|server| sees_server(grant, server))
+        {
+            counts.lost += u64::from(server.lost);
+            if server.gone_at.is_none() {
+                counts.connected += 1;
+                counts.healthy += u64::from(server.health == Health::Healthy);
+                tools += server.connection.capabilities.tools.len() as u64;
+                resources += server.connection.capabilities.resources.len() as u64;
+            }
+        }
+        let (mut active, mut completed, mut failed) = (0, 0, 0);
+        for workflow in state
+            .workflows
+            .after(None)
+            .filter(|workflow| sees_workflow(grant, &workflow.id))
+        {
+            match workflow.status() {
+                WorkflowStatus::Running => active += 1,
+                WorkflowStatus::Completed => completed += 1,
+                WorkflowStatus::Failed => failed += 1,
+            }
+        }
+        Self {
+            status: counts.status(),
+            connected_servers: counts.connected,
+            healthy_servers: counts.healthy,
+            lost_servers: counts.lost,
+            total_tools: tools,
+            total_resources: resources,
+            active_workflows: active,
+            completed_workflows: completed,
+            failed_workflows: failed,
+            ..self
+        }
+    }
+
+    fn whole(app: &App, state: &State) -> Self {
         let now = app.hub.clock().wall_ms();
         let counts = state.servers.counts_at(now, app.hub.policy());
         let tally = state.servers.tally();
@@ -113,15 +167,16 @@ impl StatusView {
 
 /// The whole in numbers
 #[utoipa::path(get, path = "/status", tag = "state", responses((status = 200, body = StatusView)))]
-async fn status(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+async fn status(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&[])?;
-    Ok(answer(&StatusView::of(&app, &app.hub.state())))
+    let view = StatusView::of(&app, &app.hub.state(), guest.grant.as_deref());
+    Ok(answer(&view))
 }
 
 /// The same as `/status`
 #[utoipa::path(get, path = "/events/stats", tag = "state", responses((status = 200, body = StatusView)))]
-async fn stats(app: Shared<App>, query: Query) -> Result<Response, Problem> {
-    status(app, query).await
+async fn stats(app: Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
+    status(app, guest, query).await
 }
 
 /// Whether the process is alive.

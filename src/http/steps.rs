@@ -10,6 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     extract::{Change, PathId, Query},
+    gate::Guest,
     problem::Problem,
     status::answer,
     workflows::{choice, limit, parsed},
@@ -20,6 +21,7 @@ use crate::{
         command::ReportStep,
         workflow::{StepCursor, StepQuery, StepStatus, StepView, StepsPage},
     },
+    door::Scope,
     hub::Answer,
 };
 
@@ -61,7 +63,7 @@ struct StepsBody {
     ),
     responses((status = 200, body = StepsBody))
 )]
-async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&[
         "serverId",
         "status",
@@ -79,7 +81,17 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Proble
         after: parsed::<StepCursor>(&query, "cursor")?,
         limit: limit(&query)?,
     };
-    let page = wait_for_steps(&app, &query, wait).await;
+    // A server may ask for its own work without reading anything else.
+    let own = query
+        .server
+        .as_ref()
+        .is_some_and(|server| guest.report_as(server).is_ok());
+    if !own {
+        guest.need(Scope::Read)?;
+    }
+    let mut page = wait_for_steps(&app, &query, wait).await;
+    page.steps
+        .retain(|step| own || guest.sees_workflow(&step.workflow_id));
     Ok(answer(&StepsBody {
         steps: page.steps,
         next_cursor: page.next.map(|next| next.to_string()),
@@ -107,15 +119,14 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Proble
 )]
 async fn report(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(workflow): PathId<WorkflowId>,
     PathId(step): PathId<StepId>,
     change: Change,
 ) -> Result<Answer, Problem> {
     let report = ReportStep::parse(change.required()?, "", workflow, step)?;
-    Ok(app
-        .hub
-        .execute(Command::ReportStep(Box::new(report)), change.key)
-        .await?)
+    let command = Command::ReportStep(Box::new(report));
+    app.execute(&guest, command, change.key).await
 }
 
 /// The first page that holds a step, or the last one before the time is up or the hub shuts down. Looks again

@@ -15,22 +15,24 @@ use crate::{
     clock::Clock,
     config::Config,
     domain::{Policy, health::Rules},
+    door::Door,
     event_log::{self, Retention},
     health::Leases,
     hub::{Hub, Settings},
     metrics::Metrics,
     readiness::Readiness,
+    streams::{self, Streams},
     tail::Tail,
 };
 
-struct Reply {
-    status: u16,
-    headers: axum::http::HeaderMap,
-    text: String,
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) headers: axum::http::HeaderMap,
+    pub(super) text: String,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
@@ -49,9 +51,9 @@ impl Reply {
     }
 }
 
-struct Site {
+pub(super) struct Site {
     router: Router,
-    app: App,
+    pub(super) app: App,
 }
 
 impl Site {
@@ -59,7 +61,7 @@ impl Site {
         Self::with(Config::default())
     }
 
-    fn with(config: Config) -> Self {
+    pub(super) fn with(config: Config) -> Self {
         let log = event_log::open(None).expect("a log in memory");
         let (clock, metrics) = (Clock::default(), Metrics::new().expect("metrics"));
         let retention = Retention {
@@ -75,18 +77,29 @@ impl Site {
             metrics: metrics.clone(),
         };
         let tail = Arc::new(Tail::new(0, 1 << 20));
-        let (hub, idle) = Hub::open(log, settings, tail).expect("a hub");
+        let (hub, idle) = Hub::open(log, settings, tail.clone()).expect("a hub");
         let leases = Arc::new(Leases::new(Rules::default(), clock));
         idle.start(Vec::new(), vec![leases.clone()])
             .expect("a thread");
         let readiness = Arc::new(Readiness::default());
         readiness.loaded();
+        let streams = streams::Settings {
+            keepalive: config.stream.keepalive,
+            retry: config.stream.retry,
+            stall_timeout: config.stream.stall_timeout,
+            max_clients: config.stream.max_clients,
+            shards: Some(1),
+        };
+        let streams = Streams::start(streams, tail, hub.reader().clone(), metrics.clone());
+        let door = Door::open(&config, hub.clock(), &metrics).expect("a door");
         let app = App::new(Parts {
             config,
             hub,
             leases,
             readiness,
             metrics,
+            streams: Arc::new(streams.expect("threads")),
+            door,
         });
         Self {
             router: router(app.clone()),
@@ -94,7 +107,7 @@ impl Site {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         method: &str,
         uri: &str,

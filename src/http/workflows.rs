@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     App,
     extract::{Change, PathId, Query},
+    gate::Guest,
     problem::Problem,
     status::answer,
 };
@@ -67,13 +68,11 @@ struct WorkflowsBody {
     ),
     responses((status = 201, body = WorkflowView), (status = 200, body = WorkflowView))
 )]
-async fn start(Shared(app): Shared<App>, change: Change) -> Result<Answer, Problem> {
+async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result<Answer, Problem> {
     let fresh = || WorkflowId::from_uuid(Uuid::now_v7());
     let start = StartWorkflow::parse(change.required()?, "", fresh)?;
-    Ok(app
-        .hub
-        .execute(Command::StartWorkflow(Box::new(start)), change.key)
-        .await?)
+    let command = Command::StartWorkflow(Box::new(start));
+    app.execute(&guest, command, change.key).await
 }
 
 /// All workflows
@@ -88,7 +87,7 @@ async fn start(Shared(app): Shared<App>, change: Change) -> Result<Answer, Probl
     ),
     responses((status = 200, body = WorkflowsBody))
 )]
-async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&["status", "limit", "cursor"])?;
     let query = WorkflowQuery {
         status: choice(
@@ -101,9 +100,12 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Proble
         limit: limit(&query)?,
     };
     let state = app.hub.state();
-    let page = state
-        .workflows
-        .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
+    let mut page =
+        state
+            .workflows
+            .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
+    page.workflows
+        .retain(|workflow| guest.sees_workflow(&workflow.id));
     Ok(answer(&WorkflowsBody {
         workflows: page.workflows,
         next_cursor: page.next,
@@ -120,12 +122,13 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Proble
 )]
 async fn one(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(id): PathId<WorkflowId>,
 ) -> Result<Response, Problem> {
     let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
     match state.workflows.get_at(&id, now, app.hub.policy()) {
-        Some(workflow) => Ok(answer(&workflow.view())),
-        None => Err(Rejection::WorkflowNotFound(id).into()),
+        Some(workflow) if guest.sees_workflow(&id) => Ok(answer(&workflow.view())),
+        _ => Err(Rejection::WorkflowNotFound(id).into()),
     }
 }
 
@@ -142,10 +145,11 @@ async fn one(
 )]
 async fn complete(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(id): PathId<WorkflowId>,
     change: Change,
 ) -> Result<Answer, Problem> {
-    end(&app, EndKind::Complete, id, change).await
+    end(&app, &guest, EndKind::Complete, id, change).await
 }
 
 /// Fails a workflow by hand
@@ -163,11 +167,12 @@ async fn complete(
 )]
 async fn fail(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(id): PathId<WorkflowId>,
     change: Change,
 ) -> Result<Answer, Problem> {
     change.required()?;
-    end(&app, EndKind::Fail, id, change).await
+    end(&app, &guest, EndKind::Fail, id, change).await
 }
 
 /// Cancels a workflow
@@ -183,18 +188,23 @@ async fn fail(
 )]
 async fn cancel(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(id): PathId<WorkflowId>,
     change: Change,
 ) -> Result<Answer, Problem> {
-    end(&app, EndKind::Cancel, id, change).await
+    end(&app, &guest, EndKind::Cancel, id, change).await
 }
 
-async fn end(app: &App, kind: EndKind, id: WorkflowId, change: Change) -> Result<Answer, Problem> {
+async fn end(
+    app: &App,
+    guest: &Guest,
+    kind: EndKind,
+    id: WorkflowId,
+    change: Change,
+) -> Result<Answer, Problem> {
     let end = EndWorkflow::parse(kind, change.body.as_ref(), "", id)?;
-    Ok(app
-        .hub
-        .execute(Command::EndWorkflow(Box::new(end)), change.key)
-        .await?)
+    let command = Command::EndWorkflow(Box::new(end));
+    app.execute(guest, command, change.key).await
 }
 
 /// How many things a page may hold.

@@ -4,7 +4,6 @@
 use std::{
     io::{self, ErrorKind, Read as _},
     net::SocketAddr,
-    time::Duration,
 };
 
 use axum::{
@@ -20,7 +19,7 @@ use axum::{
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
-use super::{MAX_HEAD, rewind::Rewind};
+use super::{Limits, rewind::Rewind};
 use crate::streams::{
     Opening,
     handoff::{DirectSocket, Handoff},
@@ -63,10 +62,15 @@ pub(super) enum Way {
 }
 
 /// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
-/// that may be the short one. A head that takes longer than `patience` ends the connection.
-pub(super) async fn find(router: &Router, mut fresh: Fresh, patience: Duration) -> Way {
-    let request = match fresh.read_request() {
-        Read::Partial => match timeout(patience, fresh.wait_for_request()).await {
+/// that may be the short one. A head that takes longer than it may ends the connection.
+pub(super) async fn find(router: &Router, mut fresh: Fresh, limits: &Limits) -> Way {
+    let request = match fresh.read_request(limits.head_bytes) {
+        Read::Partial => match timeout(
+            limits.head_timeout,
+            fresh.wait_for_request(limits.head_bytes),
+        )
+        .await
+        {
             Ok(Ok((waited, request))) => {
                 fresh = waited;
                 request
@@ -113,14 +117,14 @@ enum Read {
 
 impl Fresh {
     /// Reads what is there.
-    fn read_request(&mut self) -> Read {
+    fn read_request(&mut self, most: usize) -> Read {
         let mut buffer = [0; READ];
         loop {
             match self.socket.read(&mut buffer) {
                 Ok(0) => return Read::Gone,
                 Ok(count) => {
                     self.read.extend_from_slice(&buffer[..count]);
-                    match parse(&self.read) {
+                    match parse(&self.read, most) {
                         Parsed::Stream(request) => return Read::Request(Some(request)),
                         Parsed::Other => return Read::Request(None),
                         Parsed::Partial => {}
@@ -134,14 +138,14 @@ impl Fresh {
     }
 
     /// Waits for the rest of a request, or for enough of it. In tokio's poll for as long as that takes.
-    async fn wait_for_request(self) -> io::Result<(Self, Option<Box<Request<Body>>>)> {
+    async fn wait_for_request(self, most: usize) -> io::Result<(Self, Option<Box<Request<Body>>>)> {
         let socket = TcpStream::from_std(self.socket.into())?;
         let mut read = self.read;
         loop {
             socket.readable().await?;
             let request = match socket.try_read_buf(&mut read) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(_) => parse(&read),
+                Ok(_) => parse(&read, most),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             };
@@ -178,12 +182,12 @@ enum Parsed {
     Other,
 }
 
-fn parse(read: &[u8]) -> Parsed {
+fn parse(read: &[u8], most: usize) -> Parsed {
     let begins_alike = match read.get(STREAM.len()) {
         None => STREAM.starts_with(read),
         Some(next) => read.starts_with(STREAM) && matches!(next, b' ' | b'?'),
     };
-    if !begins_alike || read.len() > MAX_HEAD {
+    if !begins_alike || read.len() > most {
         return Parsed::Other;
     }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -257,8 +261,10 @@ fn head(answer: &Response) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const MOST: usize = 16 * 1024;
+
     fn way(text: &str) -> &'static str {
-        match parse(text.as_bytes()) {
+        match parse(text.as_bytes(), MOST) {
             Parsed::Stream(_) => "stream",
             Parsed::Partial => "partial",
             Parsed::Other => "other",
@@ -289,16 +295,13 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(way(text), expected, "{text:?}");
         }
-        assert_eq!(
-            way(&format!("GET /events?{}", "a".repeat(MAX_HEAD))),
-            "other"
-        );
+        assert_eq!(way(&format!("GET /events?{}", "a".repeat(MOST))), "other");
     }
 
     #[test]
     fn the_request_is_what_the_client_sent() {
         let text = "GET /events?since=1h HTTP/1.1\r\nHost: a\r\nLast-Event-ID: x-1\r\nCookie: a\r\nCookie: b\r\n\r\n";
-        let Parsed::Stream(request) = parse(text.as_bytes()) else {
+        let Parsed::Stream(request) = parse(text.as_bytes(), MOST) else {
             panic!("a stream")
         };
         assert_eq!(request.uri(), "/events?since=1h");

@@ -272,7 +272,7 @@ async fn a_head_has_a_limit_on_every_way() {
     for line in ["GET /events", "POST /echo"] {
         let text = format!(
             "{line} HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
-            "x".repeat(MAX_HEAD)
+            "x".repeat(Limits::default().head_bytes)
         );
         let mut socket = server.ask(&text).await;
         let answer = read_until(&mut socket, "\r\n\r\n").await;

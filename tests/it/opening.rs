@@ -185,7 +185,7 @@ async fn a_stream_works_over_a_connection_that_was_used_before() {
     let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", hub.address);
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    while !answer.ends_with(b"}") && !answer.ends_with(b"ok") && !answer.ends_with(b"\n") {
+    loop {
         let mut byte = [0];
         socket.read_exact(&mut byte).await.unwrap();
         answer.push(byte[0]);

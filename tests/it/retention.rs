@@ -59,7 +59,7 @@ async fn by_count_the_oldest_go_and_a_reader_of_theirs_is_told() {
     hub.client
         .get(&format!("/events/{first}"))
         .await
-        .problem(410, "event-pruned");
+        .problem(410, "event-gone");
     assert_eq!(
         hub.client.get("/events/history?since=1h").await.json()["truncated"],
         true

@@ -12,6 +12,12 @@ export class HubError extends Error {
   }
 }
 
+/** What a token was good for. */
+export interface Session {
+  scopes: string[];
+  expiresAt: number;
+}
+
 export interface HistoryPage {
   events: HubEvent[];
   nextCursor: string | null;
@@ -41,7 +47,7 @@ export const api = {
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ enabled }),
     }),
-  signIn: (token: string) => call<void>('session', { method: 'POST', headers: { authorization: `Bearer ${token}` } }),
+  signIn: (token: string) => call<Session>('session', { method: 'POST', headers: { authorization: `Bearer ${token}` } }),
   signOut: () => call<void>('session', { method: 'DELETE' }),
 };
 

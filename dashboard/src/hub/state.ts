@@ -124,11 +124,12 @@ function evolve(draft: Draft, event: HubEvent) {
     case 'server_health_changed': {
       const server = draft.server(event.serverId ?? '');
       if (!server) return;
+      const ill = data.health !== 'healthy';
       draft.setServer({
         ...server,
         health: data.health,
-        reason: data.reason,
-        detail: data.detail,
+        reason: ill ? data.reason : undefined,
+        detail: ill ? data.detail : undefined,
         missedHeartbeats: data.missedHeartbeats ?? 0,
         lastSeenAt: data.lastSeenAt ?? server.lastSeenAt,
       });

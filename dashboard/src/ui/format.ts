@@ -84,6 +84,8 @@ export function reason(code: string | undefined): string {
 
 /** Why a server stands as it does, in words; empty where there is nothing to explain. */
 export function why(server: Server): string {
+  // Its detail is how long the server had been silent when it was given up: by now it is longer, as "last heartbeat" tells.
+  if (server.status === 'disconnected') return reason(server.reason);
   if (server.detail) return sentence(server.detail);
   if (server.reason === 'missed_heartbeats' && server.missedHeartbeats > 0) return `Missed ${plural(server.missedHeartbeats, 'heartbeat')}`;
   return reason(server.reason);

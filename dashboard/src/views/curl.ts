@@ -26,7 +26,7 @@ export function streamCurl(query: HistoryQuery) {
 
 function lines(command: string, path: string, body?: string) {
   const parts = [`${command} ${quote(origin() + path)}`];
-  if (store.signedIn) parts.push(`-H "Authorization: Bearer $TOKEN"`);
+  if (store.session) parts.push(`-H "Authorization: Bearer $TOKEN"`);
   if (body) parts.push(`-H 'content-type: application/json'`, `-d ${body}`);
   return parts.join(' \\\n  ');
 }

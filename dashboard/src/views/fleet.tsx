@@ -1,4 +1,4 @@
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Server } from '../hub/protocol';
 import type { HealthLog, Standing } from '../health-log';
 import { link } from '../router';
@@ -106,11 +106,15 @@ function Table({ rows, phone, span, sort, onSort, healthLog, selected }: TablePr
   const scroller = useRef<HTMLDivElement>(null);
   const rowHeight = phone ? 84 : 40;
   const { first, last, before, after } = useWindow(scroller, rows.length, rowHeight);
-  const [focus, setFocus] = useState<number>();
-  useEffect(() => {
-    if (focus === undefined) return;
-    scroller.current?.querySelector<HTMLElement>(`[data-row="${focus}"] a`)?.focus();
-  }, [focus]);
+  const [, draw] = useState({});
+  const goal = useRef<number>(undefined);
+  // The row to go to may have to be drawn first; whichever drawing brings it, it gets the focus.
+  useLayoutEffect(() => {
+    const row = goal.current !== undefined && scroller.current?.querySelector<HTMLElement>(`[data-row="${goal.current}"] a`);
+    if (!row) return;
+    goal.current = undefined;
+    row.focus({ preventScroll: true });
+  });
 
   /** Arrow keys go from server to server, also to those that aren't drawn yet. */
   const move = (event: KeyboardEvent) => {
@@ -119,11 +123,12 @@ function Table({ rows, phone, span, sort, onSort, healthLog, selected }: TablePr
     const element = scroller.current;
     if (step === undefined || at === undefined || !element) return;
     event.preventDefault();
-    const next = Math.min(rows.length - 1, Math.max(0, Number(at) + step));
+    const next = Math.min(rows.length - 1, Math.max(0, (goal.current ?? Number(at)) + step));
+    goal.current = next;
     const top = next * rowHeight;
     if (top < element.scrollTop) element.scrollTop = top;
     if (top + rowHeight * 2 > element.scrollTop + element.clientHeight) element.scrollTop = top + rowHeight * 2 - element.clientHeight;
-    requestAnimationFrame(() => setFocus(next));
+    draw({});
   };
 
   const to = Date.now();
@@ -280,7 +285,8 @@ const COLUMNS: { column?: Column; label: string; cell: string }[] = [
 ];
 
 const SPANS: readonly (readonly [number, string])[] = [
-  [15 * MINUTE, '15 minutes'],
+  [5 * MINUTE, '5 minutes'],
+  [30 * MINUTE, '30 minutes'],
   [HOUR, 'hour'],
   [6 * HOUR, '6 hours'],
   [24 * HOUR, '24 hours'],

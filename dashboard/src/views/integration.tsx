@@ -43,7 +43,6 @@ export function Integration({ state }: { state: State }) {
           {plural(status.selfSuspect.silent, 'server')} went silent at once, <Time at={status.selfSuspect.since} />. The hub suspects its own network rather than them and disconnects nobody for now.
         </p>
       )}
-      <h2>Last 24 hours</h2>
       <StatusStrip changes={statusLog} now={now} status={state.status} began={logBegan} />
       <div class="columns">
         <div>
@@ -125,7 +124,8 @@ interface StatusStripProps {
 }
 
 function StatusStrip({ changes, now, status, began = now }: StatusStripProps) {
-  const from = now - 24 * HOUR;
+  const { length, name, marks } = STRIPS.find((strip) => now - began < strip.length) ?? STRIPS.at(-1)!;
+  const from = now - length;
   const inside = changes.filter((event) => event.timestamp > from);
   const before = changes.findLast((event) => event.timestamp <= from);
   const known = before ? from : Math.max(from, Math.min(began, now));
@@ -140,15 +140,23 @@ function StatusStrip({ changes, now, status, began = now }: StatusStripProps) {
   spans.push({ from: start, to: now, standing });
   return (
     <>
-      <Strip spans={spans} label={stripLabel(spans, '24 hours')} />
+      <h2>Last {name}</h2>
+      <Strip spans={spans} label={stripLabel(spans, name)} />
       <div class="strip-axis" aria-hidden="true">
-        <span>24 h ago</span>
-        <span>12 h ago</span>
-        <span>now</span>
+        {marks.map((mark) => (
+          <span key={mark}>{mark}</span>
+        ))}
       </div>
     </>
   );
 }
+
+/** A young hub's past would be a sliver of a day: the shortest strip that holds all of it is shown. */
+const STRIPS = [
+  { length: HOUR, name: 'hour', marks: ['1 h ago', '30 m ago', 'now'] },
+  { length: 6 * HOUR, name: '6 hours', marks: ['6 h ago', '3 h ago', 'now'] },
+  { length: 24 * HOUR, name: '24 hours', marks: ['24 h ago', '12 h ago', 'now'] },
+];
 
 function Patterns({ state }: { state: State }) {
   const [problem, setProblem] = useState<string>();
@@ -182,7 +190,7 @@ function Patterns({ state }: { state: State }) {
                 role="switch"
                 class="switch"
                 checked={pattern.enabled}
-                disabled={forbidden || asking === pattern.name}
+                disabled={forbidden || !store.mayAdminister || asking === pattern.name}
                 onClick={(event) => {
                   event.preventDefault();
                   void flip(pattern.name, !pattern.enabled);
@@ -192,6 +200,7 @@ function Patterns({ state }: { state: State }) {
           </li>
         ))}
       </ul>
+      {!store.mayAdminister && <p class="hint">Your token may look, but not switch.</p>}
       {problem && (
         <p class="problem" role="alert">
           {forbidden ? 'You may look, but not switch: ' : 'Not switched: '}

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { HubError } from '../hub/api';
 import { store } from '../store';
 
-export function SignIn({ why }: { why?: string }) {
+export function SignIn() {
   const [problem, setProblem] = useState<string>();
   const [asking, setAsking] = useState(false);
   const input = useRef<HTMLInputElement>(null);
@@ -23,7 +23,7 @@ export function SignIn({ why }: { why?: string }) {
     <main class="sign-in">
       <form onSubmit={submit}>
         <h1>Sign in</h1>
-        <p class="muted">{why ?? 'This hub asks for credentials.'}</p>
+        <p class="muted">{store.session ? 'Your session has ended. Sign in again to go on.' : 'This hub asks who you are. Paste a token that may read.'}</p>
         <label for="token">Token</label>
         <input id="token" ref={input} class="field" type="password" autocomplete="current-password" required spellcheck={false} aria-describedby="token-hint" aria-invalid={problem !== undefined} />
         <p id="token-hint" class="hint">

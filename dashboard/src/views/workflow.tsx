@@ -120,25 +120,28 @@ function GraphView({ steps, chosen, onChoose }: { steps: Step[]; chosen?: string
             return <path key={`${from.step.id} ${to.step.id}`} class={`edge ${from.step.status}`} d={path} />;
           })}
         </svg>
-        {graph.nodes.map(({ step, column, row }) => (
-          <button
-            type="button"
-            key={step.id}
-            class={`node ${step.status}`}
-            aria-pressed={step.id === chosen}
-            style={{ left: `${x(column)}px`, top: `${y(row)}px`, width: `${NODE.width}px`, height: `${NODE.height}px` }}
-            onClick={() => onChoose(step.id)}
-          >
-            <StepMark status={step.status} />
-            <span class="node-name">{step.name ?? step.id}</span>
-            {step.attempt > 1 && <span class="node-attempt">#{step.attempt}</span>}
-            <span class="node-where">{step.serverId ?? step.server ?? step.tool ?? step.status}</span>
-            <span class="visually-hidden">
-              {step.status}
-              {step.dependsOn.length > 0 && `, after ${step.dependsOn.join(', ')}`}
-            </span>
-          </button>
-        ))}
+        {graph.nodes.map(({ step, column, row }) => {
+          const where = step.serverId ?? step.server ?? step.tool;
+          return (
+            <button
+              type="button"
+              key={step.id}
+              class={`node ${step.status}`}
+              aria-pressed={step.id === chosen}
+              style={{ left: `${x(column)}px`, top: `${y(row)}px`, width: `${NODE.width}px`, height: `${NODE.height}px` }}
+              onClick={() => onChoose(step.id)}
+            >
+              <StepMark status={step.status} />
+              <span class="node-name">{step.name ?? step.id}</span>
+              {step.attempt > 1 && <span class="node-attempt">#{step.attempt}</span>}
+              <span class="node-where">{where ?? step.status}</span>
+              <span class="visually-hidden">
+                {where && step.status}
+                {step.dependsOn.length > 0 && `, after ${step.dependsOn.join(', ')}`}
+              </span>
+            </button>
+          );
+        })}
       </div>
     </div>
   );

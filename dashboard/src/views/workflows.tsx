@@ -71,7 +71,7 @@ function WorkflowList({ state }: { state: State }) {
                   <span class="w-name">
                     <b>
                       {workflow.name}
-                      <span class="visually-hidden">, {workflow.status}</span>
+                      <span class="visually-hidden"> {workflow.status}</span>
                     </b>
                     <span class="id">{workflow.id}</span>
                   </span>

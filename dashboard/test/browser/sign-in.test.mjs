@@ -1,61 +1,63 @@
-// The hub asks for credentials only where it is told to; here a stand-in does, so that the form is tested either way.
-
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { launch, pill, quit, says, visit } from './support.mjs';
+import { Hub, launch, pill, quit, says, until, visit } from './support.mjs';
 
 before(launch);
 after(quit);
 
-test('sign in, look, sign out', { timeout: 30_000 }, async () => {
-  const hub = await standIn('sesame');
+const secret = 'a secret that only this test and its hub share';
+
+function token(scope, seconds = 3_600) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const text = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: 'operator', scope, exp: Math.floor(Date.now() / 1000) + seconds })}`;
+  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+}
+
+async function signIn(page, value) {
+  await page.getByLabel('Token').fill(value);
+  await page.keyboard.press('Enter');
+}
+
+test('sign in, look, switch where one may, sign out', { timeout: 60_000 }, async () => {
+  const hub = await Hub.start({ INTEGRATION_JWT_SECRET: secret });
   try {
     const { page, close } = await visit(hub);
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
-    await page.getByLabel('Token').fill('wrong');
-    await page.keyboard.press('Enter');
+    await signIn(page, 'wrong');
     await says(page.getByRole('alert'), 'does not accept this token');
-    await page.getByLabel('Token').fill('sesame');
-    await page.keyboard.press('Enter');
+    await signIn(page, token('read'));
     await says(pill(page), 'Live');
     assert.match(await page.locator('.code pre').textContent(), /Authorization: Bearer \$TOKEN/);
     await page.reload();
     await says(pill(page), 'Live');
+    await page.getByRole('link', { name: /Integration/ }).click();
+    await says(page.locator('.hint'), 'Your token may look, but not switch');
+    const chaining = page.getByRole('switch', { name: /Server chaining/ });
+    assert.ok(await chaining.isDisabled());
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    assert.equal(await page.locator('.code').count(), 0);
+    await signIn(page, token('read admin'));
+    await chaining.click();
+    await until('it is on', () => chaining.isChecked());
     await close();
   } finally {
     await hub.end();
   }
 });
 
-async function standIn(token) {
-  const dist = new URL('../../../src/dashboard/dist/', import.meta.url);
-  const types = { html: 'text/html', js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' };
-  const snapshot = { part: 1, parts: 1, id: 'e-0', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [], stats: {} };
-  const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url, 'http://hub');
-    const answer = (status, body, headers = {}) => response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body && JSON.stringify(body));
-    if (pathname === '/' || pathname.startsWith('/assets/')) {
-      const name = pathname === '/' ? 'index.html' : pathname.slice(1);
-      return response.writeHead(200, { 'content-type': types[name.split('.').at(-1)] }).end(await readFile(new URL(name, dist)));
-    }
-    if (pathname === '/session' && request.method === 'DELETE') return answer(204, undefined, { 'set-cookie': 'session=; Max-Age=0; Path=/' });
-    if (pathname === '/session') {
-      const good = request.headers.authorization === `Bearer ${token}`;
-      return good ? answer(204, undefined, { 'set-cookie': 'session=1; HttpOnly; SameSite=Strict; Path=/' }) : answer(401, { title: 'Unauthorized' });
-    }
-    if (!request.headers.cookie?.includes('session=1')) return answer(401, { title: 'Unauthorized', detail: 'This hub asks for a token.' });
-    if (pathname !== '/events') return answer(200, { events: [], nextCursor: null });
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    response.write(`event: stream_opened\ndata: ${JSON.stringify({ verdict: 'live', keepAliveMs: 15_000 })}\n\n`);
-    response.write(`id: e-0\nevent: snapshot\ndata: ${JSON.stringify(snapshot)}\n\n`);
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${server.address().port}`,
-    end: () => new Promise((resolve) => (server.close(resolve), server.closeAllConnections())),
-  };
-}
+test('a session that ends asks to sign in again', { timeout: 60_000 }, async () => {
+  const hub = await Hub.start({ INTEGRATION_JWT_SECRET: secret });
+  try {
+    const { page, close } = await visit(hub);
+    await signIn(page, token('read', 3));
+    await says(pill(page), 'Live');
+    await page.getByText('Your session has ended').waitFor({ timeout: 30_000 });
+    await signIn(page, token('read'));
+    await says(pill(page), 'Live');
+    await close();
+  } finally {
+    await hub.end();
+  }
+});

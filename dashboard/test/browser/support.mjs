@@ -32,7 +32,7 @@ export class Hub {
     this.#child = spawn(BINARY, [], {
       // In its own folder no .env of the developer's is found.
       cwd: this.#folder,
-      env: { PATH: process.env.PATH, INTEGRATION_DATA_DIR: join(this.#folder, 'data'), INTEGRATION_SSE_RETRY_MS: '200', LOG_LEVEL: 'warn', ...this.#env, INTEGRATION_SSE_PORT: port },
+      env: { PATH: process.env.PATH, INTEGRATION_DATA_DIR: join(this.#folder, 'data'), INTEGRATION_SSE_RETRY_MS: '200', LOG_LEVEL: 'error', ...this.#env, INTEGRATION_SSE_PORT: port },
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     for await (const line of createInterface({ input: this.#child.stdout })) {

@@ -13,11 +13,11 @@ use crate::domain::{
 };
 
 /// Longest detail, in bytes.
-pub const MAX_DETAIL_LEN: usize = 1024;
+const MAX_DETAIL_LEN: usize = 1024;
 /// Most metrics of one server.
-pub const MAX_METRICS: usize = 64;
+const MAX_METRICS: usize = 64;
 /// Longest name of a metric, in bytes.
-pub const MAX_METRIC_LEN: usize = 128;
+const MAX_METRIC_LEN: usize = 128;
 
 /// A heartbeat: `{health?, detail?, instanceId?, metrics?, occurredAt?}`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, utoipa::ToSchema)]

@@ -14,8 +14,10 @@ use crate::event_log::OpenError;
 /// # Errors
 /// [`OpenError`] where there is no log, or the copy can't be written.
 pub fn backup(directory: &Path, to: &Path) -> Result<(), OpenError> {
-    let failed =
-        |cause: String| OpenError::Failed { directory: directory.to_owned(), cause };
+    let failed = |cause: String| OpenError::Failed {
+        directory: directory.to_owned(),
+        cause,
+    };
     if to.exists() {
         return Err(failed(format!("{} exists already", to.display())));
     }

@@ -50,7 +50,11 @@ impl<'a> Block<'a> {
         let (records, ends) = rest.split_at_checked(directory)?;
         let sound = directory_crc(span, ends) == u32_at(trailer, 4)?
             && span.last.checked_sub(span.first)?.checked_add(1)? == count as u64;
-        sound.then_some(Self { span, records, ends })
+        sound.then_some(Self {
+            span,
+            records,
+            ends,
+        })
     }
 
     /// Bytes of its records.
@@ -123,7 +127,14 @@ impl Packer {
             self.body.extend_from_slice(&len.to_le_bytes());
         }
         let (server, workflow) = (record.server.unwrap_or(""), record.workflow.unwrap_or(""));
-        for text in [record.kind, server, workflow, record.tags, record.data, record.private] {
+        for text in [
+            record.kind,
+            server,
+            workflow,
+            record.tags,
+            record.data,
+            record.private,
+        ] {
             self.body.extend_from_slice(text.as_bytes());
         }
         let crc = record_crc(record.sequence, &self.body[start + 4..]);
@@ -144,13 +155,18 @@ impl Packer {
     /// Closes the block: its columns and its body.
     pub(super) fn finish(&mut self) -> (Span, &[u8]) {
         let last = self.first + (self.ends.len() as u64).saturating_sub(1);
-        let span = Span { first: self.first, last, ts_max: self.ts_max };
+        let span = Span {
+            first: self.first,
+            last,
+            ts_max: self.ts_max,
+        };
         let directory = self.body.len();
         for end in &self.ends {
             self.body.extend_from_slice(&end.to_le_bytes());
         }
         let crc = directory_crc(span, &self.body[directory..]);
-        self.body.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
+        self.body
+            .extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
         self.body.extend_from_slice(&crc.to_le_bytes());
         (span, &self.body)
     }
@@ -186,7 +202,16 @@ fn decode(sequence: u64, bytes: &[u8]) -> Option<Record<'_>> {
     };
     let (kind, server, workflow) = (take(12)??, take(16)?, take(20)?);
     let (tags, data) = (take(24)??, take(28)??);
-    Some(Record { sequence, timestamp, kind, server, workflow, tags, data, private: rest })
+    Some(Record {
+        sequence,
+        timestamp,
+        kind,
+        server,
+        workflow,
+        tags,
+        data,
+        private: rest,
+    })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -239,7 +264,14 @@ mod tests {
     #[test]
     fn records_read_back_as_they_were() {
         let (span, body) = packed(7..=30);
-        assert_eq!(span, Span { first: 7, last: 30, ts_max: 1030 });
+        assert_eq!(
+            span,
+            Span {
+                first: 7,
+                last: 30,
+                ts_max: 1030
+            }
+        );
         let block = Block::parse(span, &body).expect("sound");
         for sequence in 7..=30 {
             assert_eq!(block.get(sequence), Some(record(sequence, r#"{"n":1}"#)));
@@ -275,7 +307,11 @@ mod tests {
             Span { first: 8, ..span },
             Span { last: 13, ..span },
             Span { ts_max: 0, ..span },
-            Span { first: 17, last: 22, ..span },
+            Span {
+                first: 17,
+                last: 22,
+                ..span
+            },
         ] {
             assert!(Block::parse(other, &body).is_none(), "{other:?}");
         }

@@ -37,26 +37,42 @@ pub(super) fn at_or_before<T>(
             drop(rows);
             drop(statement);
             let first = first_at_or_before(connection, key)?;
-            return Ok(look(first.map(|first| Stored::Broken { first, last: first })));
+            return Ok(look(
+                first.map(|first| Stored::Broken { first, last: first }),
+            ));
         }
         Err(e) => return Err(e),
     };
     let first = sequence(row, 0)?;
-    let parts = row.get(1).and_then(|last: i64| Ok((last, row.get(2)?, row.get_ref(3)?.as_blob()?)));
+    let parts = row
+        .get(1)
+        .and_then(|last: i64| Ok((last, row.get(2)?, row.get_ref(3)?.as_blob()?)));
     let Ok((last, ts_max, body)) = parts else {
         return Ok(look(Some(Stored::Broken { first, last: first })));
     };
     let last = u64::try_from(last).unwrap_or(0);
-    Ok(look(Some(match Block::parse(Span { first, last, ts_max }, body) {
-        Some(block) => Stored::Sound(block),
-        // A block never holds more records than bytes; an end beyond that is damaged itself.
-        None if (first..first + FULL as u64).contains(&last) => Stored::Broken { first, last },
-        None => Stored::Broken { first, last: first },
-    })))
+    Ok(look(Some(
+        match Block::parse(
+            Span {
+                first,
+                last,
+                ts_max,
+            },
+            body,
+        ) {
+            Some(block) => Stored::Sound(block),
+            // A block never holds more records than bytes; an end beyond that is damaged itself.
+            None if (first..first + FULL as u64).contains(&last) => Stored::Broken { first, last },
+            None => Stored::Broken { first, last: first },
+        },
+    )))
 }
 
 /// Where the nearest block at or before `key` begins.
-pub(super) fn first_at_or_before(connection: &Connection, key: u64) -> rusqlite::Result<Option<u64>> {
+pub(super) fn first_at_or_before(
+    connection: &Connection,
+    key: u64,
+) -> rusqlite::Result<Option<u64>> {
     connection
         .prepare_cached("SELECT first FROM blocks WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?
         .query_row([sql(key)], |row| sequence(row, 0))

@@ -31,7 +31,11 @@ struct Slot<'a>(&'a Pool);
 impl Pool {
     /// Connections to this file; none is made yet.
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, state: Mutex::default(), freed: Condvar::new() }
+        Self {
+            path,
+            state: Mutex::default(),
+            freed: Condvar::new(),
+        }
     }
 
     /// Lends a connection, with one transaction open on it: all that is read in it is of one moment.

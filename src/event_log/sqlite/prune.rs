@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 
 use super::{
     block::{Block, Span},
-    room,
     schema::{sequence, sql},
-    writer::{REMEMBERED_MS, Writer},
+    writer::{REMEMBERED_MS, Standing, Writer},
 };
 use crate::event_log::{AppendError, Pruned, Retention};
 
@@ -25,12 +24,13 @@ const SPARE_PAGES: u64 = 256;
 /// Free pages given back to the disk at once.
 const VACUUM_PAGES: u64 = 64;
 
-/// What a slice may drop.
-struct Slice {
-    /// The last sequence of each block, oldest first.
-    spans: Vec<Span>,
-    /// Whether the slice ended before the droppable did.
-    more: bool,
+/// A block that may go.
+#[derive(Debug, Clone, Copy)]
+struct Old {
+    /// Its columns.
+    span: Span,
+    /// The last sequence before the next block: what is missing between goes with it.
+    end: u64,
 }
 
 impl Writer {
@@ -39,73 +39,90 @@ impl Writer {
         retention: &Retention,
         now: i64,
     ) -> Result<Pruned, AppendError> {
-        if !room::is_exhausted(&self.directory) {
-            self.ballast.restore();
-        }
-        let slice = self.droppable(retention, now).map_err(unread)?;
-        let keys = self.droppable_keys(retention, now).map_err(unread)?;
-        let mut pruned = Pruned { events: 0, more: slice.more };
-        if !slice.spans.is_empty() || keys > 0 {
-            let floor = self.standing.bounds.floor;
-            pruned.more |= self.commit(|writer| {
-                writer.drop_blocks(&slice.spans)?;
+        self.ballast.restore();
+        let (blocks, mut more) = self.old_blocks(retention, now).map_err(|e| unread(&e))?;
+        let keys = self.old_keys(retention, now).map_err(|e| unread(&e))?;
+        let floor = self.standing.bounds.floor;
+        if !blocks.is_empty() || keys > 0 {
+            more |= self.commit(|writer| {
+                writer.drop_blocks(&blocks)?;
                 writer.drop_keys(keys)
             })?;
-            pruned.events = self.standing.bounds.floor - floor;
         }
-        pruned.more |= self.give_back()?;
-        Ok(pruned)
+        more |= self.give_back()?;
+        Ok(Pruned {
+            events: self.standing.bounds.floor - floor,
+            more,
+        })
     }
 
-    /// Finds the oldest blocks that any bound drops.
-    fn droppable(&self, retention: &Retention, now: i64) -> rusqlite::Result<Slice> {
-        let standing = &self.standing;
-        let oldest = retention.age.map(|age| {
-            now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
-        });
+    /// Finds the oldest blocks that any bound drops, a slice of them; and whether there are more.
+    fn old_blocks(&self, retention: &Retention, now: i64) -> rusqlite::Result<(Vec<Old>, bool)> {
+        let Standing { head, snapshot, .. } = self.standing;
+        let oldest_ts = retention
+            .age
+            .map(|age| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let first_kept = (head + 1).saturating_sub(retention.events);
         let mut excess_bytes = self.live_bytes()?.saturating_sub(retention.bytes);
-        let newest = oldest_of_newest(standing.head, retention.events);
-        let mut slice = Slice { spans: Vec::new(), more: false };
-        let mut statement = self.connection.prepare_cached(
-            "SELECT first, last, ts_max, length(body) FROM blocks ORDER BY first",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut taken = 0;
-        while let Some(row) = rows.next()? {
-            let span =
-                Span { first: sequence(row, 0)?, last: sequence(row, 1)?, ts_max: row.get(2)? };
-            let bytes = sequence(row, 3)?;
-            let dropped = span.last < newest
+        let rows = self.oldest_rows()?;
+        let (mut old, mut taken) = (Vec::new(), 0);
+        for (at, (span, bytes)) in rows.iter().copied().enumerate() {
+            // The next block knows better than a damaged one.
+            let next = rows.get(at + 1).map(|(next, _)| next);
+            let end = next.map_or(head, |next| next.first - 1);
+            let ts_max = next.map_or(span.ts_max, |next| next.ts_max.min(span.ts_max));
+            let dropped = end < first_kept
                 || excess_bytes > 0
-                || oldest.is_some_and(|oldest| span.ts_max < oldest);
-            if !dropped || span.last > standing.snapshot || span.last > standing.head {
+                || oldest_ts.is_some_and(|oldest| ts_max < oldest);
+            if !dropped || end > snapshot {
                 break;
             }
-            if slice.spans.len() == ROWS || taken >= BYTES {
-                slice.more = true;
-                break;
+            if old.len() == ROWS || taken >= BYTES {
+                return Ok((old, true));
             }
             taken += bytes;
             excess_bytes = excess_bytes.saturating_sub(bytes);
-            slice.spans.push(span);
+            old.push(Old {
+                span: Span { ts_max, ..span },
+                end,
+            });
         }
-        Ok(slice)
+        Ok((old, false))
     }
 
-    fn drop_blocks(&mut self, spans: &[Span]) -> rusqlite::Result<()> {
-        let Some(last) = spans.last() else { return Ok(()) };
+    /// The columns of the oldest blocks, and the bytes of each: a slice, and what follows it.
+    fn oldest_rows(&self) -> rusqlite::Result<Vec<(Span, u64)>> {
+        self.connection
+            .prepare_cached(
+                "SELECT first, last, ts_max, length(body) FROM blocks ORDER BY first LIMIT ?1",
+            )?
+            .query_map([ROWS as i64 + 2], |row| {
+                let span = Span {
+                    first: sequence(row, 0)?,
+                    last: sequence(row, 1)?,
+                    ts_max: row.get(2)?,
+                };
+                Ok((span, sequence(row, 3)?))
+            })?
+            .collect()
+    }
+
+    fn drop_blocks(&mut self, blocks: &[Old]) -> rusqlite::Result<()> {
+        let Some(Old { span: last, end }) = blocks.last().copied() else {
+            return Ok(());
+        };
         let mut terms = BTreeSet::new();
         let indexed = self.standing.bounds.indexed;
-        for span in spans.iter().filter(|span| span.first <= indexed) {
+        for Old { span, .. } in blocks.iter().filter(|old| old.span.first <= indexed) {
             terms.extend(self.terms_of(*span)?);
         }
         self.connection
             .prepare_cached("DELETE FROM blocks WHERE first <= ?1")?
             .execute([sql(last.first)])?;
         let bounds = &mut self.standing.bounds;
-        bounds.floor = last.last + 1;
+        bounds.floor = end + 1;
         bounds.pruned_ts = bounds.pruned_ts.max(last.ts_max);
-        bounds.indexed = bounds.indexed.max(last.last);
+        bounds.indexed = bounds.indexed.max(end);
         bounds.save(&self.connection)?;
         let floor = bounds.floor;
         for term in terms {
@@ -138,63 +155,83 @@ impl Writer {
         Ok(terms)
     }
 
-    /// How many idempotency keys are too old or too many, a slice of them at most.
-    fn droppable_keys(&self, retention: &Retention, now: i64) -> rusqlite::Result<usize> {
-        let count = |sql: &str, cutoff: i64| -> rusqlite::Result<u64> {
-            self.connection.prepare_cached(sql)?.query_row([cutoff], |row| sequence(row, 0))
-        };
-        let expired = count(
-            "SELECT count(*) FROM (SELECT 1 FROM idempotency WHERE ts <= ?1 LIMIT 201)",
-            now.saturating_sub(REMEMBERED_MS),
-        )?;
-        let kept = i64::try_from(retention.idempotency_keys).unwrap_or(i64::MAX);
-        let surplus = count("SELECT max(0, count(*) - ?1) FROM idempotency", kept)?;
-        Ok(usize::try_from(expired.max(surplus)).unwrap_or(usize::MAX))
+    /// How many remembered answers are too old or too many, a slice and one at most.
+    fn old_keys(&mut self, retention: &Retention, now: i64) -> rusqlite::Result<u64> {
+        let some = ROWS as i64 + 1;
+        let expired = self
+            .connection
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM idempotency WHERE ts <= ?1 LIMIT ?2)",
+            )?
+            .query_row([now.saturating_sub(REMEMBERED_MS), some], |row| {
+                sequence(row, 0)
+            })?;
+        // Counting them all takes a while: done once, and again only when there seem to be too many.
+        if self
+            .standing
+            .keys
+            .is_none_or(|keys| keys > retention.idempotency_keys)
+        {
+            let count = self
+                .connection
+                .prepare_cached("SELECT count(*) FROM idempotency")?
+                .query_row([], |row| sequence(row, 0))?;
+            self.standing.keys = Some(count);
+        }
+        let kept = self.standing.keys.unwrap_or(0);
+        Ok(expired.max(kept.saturating_sub(retention.idempotency_keys)))
     }
 
-    /// Drops the oldest idempotency keys, a slice of them; says whether some are left to drop.
-    fn drop_keys(&mut self, keys: usize) -> rusqlite::Result<bool> {
-        if keys > 0 {
-            self.connection
-                .prepare_cached(
-                    "DELETE FROM idempotency WHERE key IN
-                     (SELECT key FROM idempotency ORDER BY ts LIMIT ?1)",
-                )?
-                .execute([keys.min(ROWS) as i64])?;
+    /// Drops the oldest remembered answers, a slice of them; says whether some are left to drop.
+    fn drop_keys(&mut self, count: u64) -> rusqlite::Result<bool> {
+        if count == 0 {
+            return Ok(false);
         }
-        Ok(keys > ROWS)
+        let dropped = self
+            .connection
+            .prepare_cached(
+                "DELETE FROM idempotency WHERE key IN
+                 (SELECT key FROM idempotency ORDER BY ts LIMIT ?1)",
+            )?
+            .execute([sql(count.min(ROWS as u64))])?;
+        self.standing.keys = self
+            .standing
+            .keys
+            .map(|keys| keys.saturating_sub(dropped as u64));
+        Ok(count > ROWS as u64)
     }
 
     /// Gives free pages back to the disk; says whether there are more to give.
     fn give_back(&mut self) -> Result<bool, AppendError> {
-        let free = self.free_pages().map_err(unread)?;
+        let free = self.free_pages().map_err(|e| unread(&e))?;
         if free < SPARE_PAGES + VACUUM_PAGES {
+            if self.ballast.shortage() > 0 {
+                // Elsewhere the journal may stay long; here its room is needed.
+                let _ = self.journal_pages("PRAGMA wal_checkpoint(TRUNCATE)");
+                self.ballast.restore();
+            }
             return Ok(false);
         }
         let vacuum = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-        let done = self.connection.prepare_cached(&vacuum).and_then(|mut statement| {
-            let mut rows = statement.query([])?;
-            while rows.next()?.is_some() {}
-            Ok(())
-        });
+        let done = self
+            .connection
+            .prepare_cached(&vacuum)
+            .and_then(|mut statement| {
+                let mut rows = statement.query([])?;
+                while rows.next()?.is_some() {}
+                Ok(())
+            });
         match done {
-            Ok(()) => self.settle().map(|()| free - VACUUM_PAGES >= SPARE_PAGES + VACUUM_PAGES),
+            Ok(()) => {
+                self.settle()?;
+                let left = free - VACUUM_PAGES >= SPARE_PAGES + VACUUM_PAGES;
+                Ok(left || self.ballast.shortage() > 0)
+            }
             Err(e) => Err(self.refusal(&e, true)),
         }
     }
-
-    fn free_pages(&self) -> rusqlite::Result<u64> {
-        self.connection
-            .prepare_cached("PRAGMA freelist_count")?
-            .query_row([], |row| sequence(row, 0))
-    }
 }
 
-/// The oldest sequence that a bound on events keeps.
-fn oldest_of_newest(head: u64, events: u64) -> u64 {
-    (head + 1).saturating_sub(events)
-}
-
-fn unread(error: rusqlite::Error) -> AppendError {
+fn unread(error: &rusqlite::Error) -> AppendError {
     AppendError::Unwritable(error.to_string())
 }

@@ -42,7 +42,8 @@ pub(super) fn page(
     };
     match range.order {
         Order::Ascending => {
-            let overtaken = (range.after.saturating_add(1) < bounds.floor).then(|| bounds.floor - 1);
+            let overtaken =
+                (range.after.saturating_add(1) < bounds.floor).then(|| bounds.floor - 1);
             let high = read.high;
             let next = read.ascend()?;
             let through = (next - 1).min(high).max(overtaken.unwrap_or(range.after));
@@ -51,7 +52,10 @@ pub(super) fn page(
         Order::Descending => {
             let low = read.low;
             let next = read.descend()?;
-            Ok(Scanned { through: if next < low { range.after } else { next }, overtaken: None })
+            Ok(Scanned {
+                through: if next < low { range.after } else { next },
+                overtaken: None,
+            })
         }
     }
 }
@@ -79,7 +83,9 @@ impl Read<'_> {
             }
             let connection = self.connection;
             let step = fetch::at_or_before(connection, next, |stored| match stored {
-                Some(Stored::Sound(block)) if block.span.last >= next => Some(self.up(&block, next)),
+                Some(Stored::Sound(block)) if block.span.last >= next => {
+                    Some(self.up(&block, next))
+                }
                 _ => None,
             })?;
             let flow = match step {
@@ -88,7 +94,8 @@ impl Read<'_> {
                     flow
                 }
                 None => {
-                    let end = fetch::first_after(connection, next)?.map_or(self.high, |first| first - 1);
+                    let end =
+                        fetch::first_after(connection, next)?.map_or(self.high, |first| first - 1);
                     let last = end.min(self.high);
                     let first = std::mem::replace(&mut next, last + 1);
                     self.budget -= 1;
@@ -104,7 +111,9 @@ impl Read<'_> {
 
     /// Where wanted events may be, from `next` up.
     fn skip_up(&mut self, next: u64) -> rusqlite::Result<u64> {
-        let Some(search) = &mut self.search else { return Ok(next) };
+        let Some(search) = &mut self.search else {
+            return Ok(next);
+        };
         if next > self.indexed {
             return Ok(next);
         }
@@ -132,7 +141,9 @@ impl Read<'_> {
     fn descend(mut self) -> rusqlite::Result<u64> {
         let mut next = self.high;
         while next >= self.low && self.budget > 0 {
-            let Some(key) = self.skip_down(next)? else { return Ok(self.low - 1) };
+            let Some(key) = self.skip_down(next)? else {
+                return Ok(self.low - 1);
+            };
             let connection = self.connection;
             let low = self.low;
             let step = fetch::at_or_before(connection, key, |stored| match stored {
@@ -165,7 +176,9 @@ impl Read<'_> {
 
     /// The nearest place at or below `next` that may hold wanted events; `None` where there is none.
     fn skip_down(&mut self, next: u64) -> rusqlite::Result<Option<u64>> {
-        let Some(search) = &mut self.search else { return Ok(Some(next)) };
+        let Some(search) = &mut self.search else {
+            return Ok(Some(next));
+        };
         if next > self.indexed {
             return Ok(Some(next));
         }
@@ -191,7 +204,10 @@ impl Read<'_> {
     fn consider(&mut self, block: &Block<'_>, sequence: u64) -> ControlFlow<()> {
         self.budget -= 1;
         match block.get(sequence) {
-            None => (self.visit)(Item::Corrupt { first: sequence, last: sequence }),
+            None => (self.visit)(Item::Corrupt {
+                first: sequence,
+                last: sequence,
+            }),
             Some(record) if self.filter.is_none_or(|filter| filter.matches(&record)) => {
                 (self.visit)(Item::Event(record))
             }

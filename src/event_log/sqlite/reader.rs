@@ -42,12 +42,14 @@ impl LogReader for Reader {
         visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
     ) -> Result<Scanned, ReadError> {
         let head = self.info().head;
-        self.pool.read(|connection| read::page(connection, range, filter, head, visit))
+        self.pool
+            .read(|connection| read::page(connection, range, filter, head, visit))
     }
 
     fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError> {
         let head = self.info().head;
-        self.pool.read(|connection| place_at_time(connection, time, head))
+        self.pool
+            .read(|connection| place_at_time(connection, time, head))
     }
 
     fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
@@ -63,21 +65,32 @@ impl LogReader for Reader {
 fn place_at_time(connection: &Connection, time: i64, head: u64) -> rusqlite::Result<PlaceAtTime> {
     let bounds = Bounds::load(connection)?;
     if bounds.pruned_ts >= time {
-        return Ok(PlaceAtTime { after: bounds.floor - 1, pruned: true });
+        return Ok(PlaceAtTime {
+            after: bounds.floor - 1,
+            pruned: true,
+        });
     }
     let (mut low, mut high) = (bounds.floor, head + 1);
     while low < high {
         let middle = low + (high - low) / 2;
         let (first, next, reached) = stretch(connection, middle, time, head)?;
-        if reached { high = first.clamp(low, middle) } else { low = next.max(middle + 1) }
+        if reached {
+            high = first.clamp(low, middle)
+        } else {
+            low = next.max(middle + 1)
+        }
     }
     let after = fetch::at_or_before(connection, low, |stored| match stored {
-        Some(Stored::Sound(block)) => {
-            block.iter().find(|record| record.timestamp >= time).map(|record| record.sequence - 1)
-        }
+        Some(Stored::Sound(block)) => block
+            .iter()
+            .find(|record| record.timestamp >= time)
+            .map(|record| record.sequence - 1),
         _ => None,
     })?;
-    Ok(PlaceAtTime { after: after.unwrap_or(low.min(head + 1) - 1).min(head), pruned: false })
+    Ok(PlaceAtTime {
+        after: after.unwrap_or(low.min(head + 1) - 1).min(head),
+        pruned: false,
+    })
 }
 
 /// The block around a sequence: where it begins, where the next one does, and whether the log's highest
@@ -89,11 +102,17 @@ fn stretch(
     head: u64,
 ) -> rusqlite::Result<(u64, u64, bool)> {
     let found = connection
-        .prepare_cached("SELECT first, ts_max FROM blocks WHERE first <= ?1 ORDER BY first DESC LIMIT 1")?
-        .query_row([sql(middle)], |row| Ok((sequence(row, 0)?, row.get::<_, i64>(1)?)))
+        .prepare_cached(
+            "SELECT first, ts_max FROM blocks WHERE first <= ?1 ORDER BY first DESC LIMIT 1",
+        )?
+        .query_row([sql(middle)], |row| {
+            Ok((sequence(row, 0)?, row.get::<_, i64>(1)?))
+        })
         .optional()?;
     let next = fetch::first_after(connection, middle)?.unwrap_or(head + 1);
-    Ok(found.map_or((middle, next, false), |(first, ts_max)| (first, next, ts_max >= time)))
+    Ok(found.map_or((middle, next, false), |(first, ts_max)| {
+        (first, next, ts_max >= time)
+    }))
 }
 
 pub(super) fn load_snapshot(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
@@ -106,7 +125,10 @@ pub(super) fn load_snapshot(connection: &Connection) -> rusqlite::Result<Option<
         if i64::from(crc32fast::hash(state)) == row.get::<_, i64>(1)? {
             return Ok(Some((at, state.to_vec())));
         }
-        tracing::warn!(sequence = at, "the snapshot at {at} is damaged: trying the one before");
+        tracing::warn!(
+            sequence = at,
+            "the snapshot at {at} is damaged: trying the one before"
+        );
     }
     Ok(None)
 }

@@ -19,8 +19,10 @@ const EPOCHS: usize = 1024;
 /// Finds where the log stands, and says which of its newest events are damaged.
 pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
     let bounds = Bounds::load(connection)?;
-    let started: u64 = connection
-        .query_row("SELECT coalesce(max(start), 0) FROM epochs", [], |row| sequence(row, 0))?;
+    let started: u64 =
+        connection.query_row("SELECT coalesce(max(start), 0) FROM epochs", [], |row| {
+            sequence(row, 0)
+        })?;
     let mut head = started.max(bounds.floor - 1);
     let mut ts_max = None;
     let mut next = sql(u64::MAX).unsigned_abs();
@@ -35,7 +37,9 @@ pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
             }
             Stored::Broken { first, last } => Some((first, last, last - first + 1)),
         })?;
-        let Some((first, last, damaged)) = found else { break };
+        let Some((first, last, damaged)) = found else {
+            break;
+        };
         if damaged > 0 {
             tracing::warn!(
                 sequence = first,
@@ -44,26 +48,38 @@ pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
         }
         head = head.max(last);
         checked += last - first + 1;
-        let Some(before) = first.checked_sub(1) else { break };
+        let Some(before) = first.checked_sub(1) else {
+            break;
+        };
         next = before;
     }
-    let snapshot = connection
-        .query_row("SELECT coalesce(max(seq), 0) FROM snapshots", [], |row| sequence(row, 0))?;
+    let snapshot =
+        connection.query_row("SELECT coalesce(max(seq), 0) FROM snapshots", [], |row| {
+            sequence(row, 0)
+        })?;
     Ok(Standing {
         head,
         ts_max: ts_max.unwrap_or(i64::MIN).max(bounds.pruned_ts),
         bounds,
         unsealed: Unsealed::default(),
         snapshot,
+        keys: None,
     })
 }
 
 /// Records a new epoch that begins at the head, before anything is written in it.
-pub(super) fn begin_epoch(connection: &Connection, standing: &Standing) -> rusqlite::Result<Epochs> {
+pub(super) fn begin_epoch(
+    connection: &Connection,
+    standing: &Standing,
+) -> rusqlite::Result<Epochs> {
     let mut recorded = load_epochs(connection)?;
     // An epoch that wrote nothing has named no place, unless it is the beginning.
     recorded.retain({
-        let starts: Vec<u64> = recorded.iter().map(|(_, start)| *start).chain([standing.head]).collect();
+        let starts: Vec<u64> = recorded
+            .iter()
+            .map(|(_, start)| *start)
+            .chain([standing.head])
+            .collect();
         let mut at = 0;
         move |(_, start)| {
             at += 1;
@@ -72,13 +88,20 @@ pub(super) fn begin_epoch(connection: &Connection, standing: &Standing) -> rusql
     });
     let floor = standing.bounds.floor;
     let surplus = recorded.len().saturating_sub(EPOCHS);
-    let ended = recorded.iter().skip(1).take_while(|(_, start)| *start < floor).count();
+    let ended = recorded
+        .iter()
+        .skip(1)
+        .take_while(|(_, start)| *start < floor)
+        .count();
     recorded.drain(..surplus.min(ended));
     let current = Epoch::from_random(uuid::Uuid::new_v4().as_u128());
     let change = connection.unchecked_transaction()?;
     change.execute("DELETE FROM epochs", [])?;
     for (epoch, start) in recorded.iter().chain([&(current, standing.head)]) {
-        change.execute("INSERT INTO epochs VALUES (?1, ?2)", (epoch.as_str(), sql(*start)))?;
+        change.execute(
+            "INSERT INTO epochs VALUES (?1, ?2)",
+            (epoch.as_str(), sql(*start)),
+        )?;
     }
     change.commit()?;
     Ok(Epochs::new(recorded, current, standing.head))
@@ -88,7 +111,8 @@ pub(super) fn load_epochs(connection: &Connection) -> rusqlite::Result<Vec<(Epoc
     let mut statement = connection.prepare("SELECT epoch, start FROM epochs ORDER BY rowid")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, sequence(row, 1)?)))?;
     rows.filter_map(|row| {
-        row.map(|(text, start)| Epoch::parse(&text).map(|epoch| (epoch, start))).transpose()
+        row.map(|(text, start)| Epoch::parse(&text).map(|epoch| (epoch, start)))
+            .transpose()
     })
     .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, Write},
+    io::{ErrorKind, Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +11,14 @@ use crate::event_log::OpenError;
 /// Bytes kept back, enough to checkpoint and prune with on a full disk.
 const BALLAST: u64 = 4 * 1024 * 1024;
 
-/// A disk with less than this free is full.
-const FULL_BELOW: u64 = 256 * 1024;
+/// Without the ballast, a disk with less than this free counts as full: what is left is for pruning.
+const RESERVE: u64 = 2 * BALLAST;
+
+/// What has to be free before the ballast is taken up.
+const PLENTY: u64 = 4 * BALLAST;
+
+/// What is written to find out whether a disk is full.
+const TRIED: usize = 64 * 1024;
 
 /// Holds the directory for this process until dropped. The system lets go of it when the process dies.
 #[derive(Debug)]
@@ -26,8 +32,10 @@ impl Lock {
     /// # Errors
     /// [`OpenError::InUse`] where another process has it, [`OpenError::Failed`] where it can't be written.
     pub(super) fn take(directory: &Path) -> Result<Self, OpenError> {
-        let failed =
-            |e: std::io::Error| OpenError::Failed { directory: directory.to_owned(), cause: e.to_string() };
+        let failed = |e: std::io::Error| OpenError::Failed {
+            directory: directory.to_owned(),
+            cause: e.to_string(),
+        };
         let path = directory.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -40,8 +48,14 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(OpenError::InUse { directory: directory.to_owned(), pid });
+                let pid = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(OpenError::InUse {
+                    directory: directory.to_owned(),
+                    pid,
+                });
             }
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
@@ -62,8 +76,12 @@ pub(super) struct Ballast {
 impl Ballast {
     /// Takes up the room in a directory, unless the disk has little left.
     pub(super) fn new(directory: &Path) -> Self {
-        let present = std::fs::metadata(directory.join("ballast")).is_ok_and(|m| m.len() == BALLAST);
-        let mut ballast = Self { directory: directory.to_owned(), present };
+        let present =
+            std::fs::metadata(directory.join("ballast")).is_ok_and(|m| m.len() == BALLAST);
+        let mut ballast = Self {
+            directory: directory.to_owned(),
+            present,
+        };
         ballast.restore();
         ballast
     }
@@ -78,7 +96,7 @@ impl Ballast {
 
     /// Takes the room up again once there is plenty.
     pub(super) fn restore(&mut self) {
-        if self.present || free_bytes(&self.directory).is_none_or(|free| free < 8 * BALLAST) {
+        if self.present || free_bytes(&self.directory).is_none_or(|free| free < PLENTY) {
             return;
         }
         let zeros = vec![0_u8; 1024 * 1024];
@@ -92,18 +110,59 @@ impl Ballast {
         }
     }
 
+    /// Bytes that the disk lacks of what has to be left for pruning. None while the ballast is there.
+    pub(super) fn shortage(&self) -> u64 {
+        if self.present {
+            return 0;
+        }
+        free_bytes(&self.directory).map_or(0, |free| RESERVE.saturating_sub(free))
+    }
+
     fn path(&self) -> PathBuf {
         self.directory.join("ballast")
     }
 }
 
-/// Whether the disk of a directory has nothing left.
+/// Whether no more can be written in a directory for want of room, which SQLite doesn't always tell from other
+/// failures.
 pub(super) fn is_exhausted(directory: &Path) -> bool {
-    free_bytes(directory).is_some_and(|free| free < FULL_BELOW)
+    let path = directory.join("room");
+    let tried = File::create(&path).and_then(|mut file| file.write_all(&[0; TRIED]));
+    let _ = std::fs::remove_file(path);
+    tried.is_err_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// Bytes that this process may still write on the disk of a directory, where the system can say.
 fn free_bytes(directory: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(directory).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ballast_is_given_back_and_taken_up_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("ballast");
+        let mut ballast = Ballast::new(directory.path());
+        assert_eq!(std::fs::metadata(&file).expect("there").len(), BALLAST);
+        ballast.release();
+        assert!(!file.exists());
+        ballast.restore();
+        assert!(file.exists() && ballast.shortage() == 0);
+    }
+
+    #[test]
+    fn a_disk_with_room_is_not_full() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(!is_exhausted(directory.path()));
+        assert_eq!(
+            std::fs::read_dir(directory.path())
+                .expect("readable")
+                .count(),
+            0
+        );
+    }
 }

@@ -31,14 +31,20 @@ const PAGE: usize = 10_000;
 /// # Errors
 /// [`OpenError`] where one of the directories can't be used, or `to` holds a log already.
 pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
-    let failed = |cause: String| OpenError::Failed { directory: from.to_owned(), cause };
+    let failed = |cause: String| OpenError::Failed {
+        directory: from.to_owned(),
+        cause,
+    };
     let file = from.join(schema::FILE);
     if !file.is_file() {
         return Err(failed(format!("there is no {}", schema::FILE)));
     }
     if to.join(schema::FILE).exists() {
         let cause = format!("there is a {} already", schema::FILE);
-        return Err(OpenError::Failed { directory: to.to_owned(), cause });
+        return Err(OpenError::Failed {
+            directory: to.to_owned(),
+            cause,
+        });
     }
     let _lock = Lock::take(from)?;
     let old = schema::open_reader(&file).map_err(|e| super::refused(from, e))?;
@@ -47,7 +53,10 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
     let mut report = Report::default();
     copy_events(&old, &standing, &mut new, &mut report)
         .and_then(|()| copy_rest(&old, &standing, &mut new, &mut report))
-        .map_err(|e| OpenError::Failed { directory: to.to_owned(), cause: e.to_string() })?;
+        .map_err(|e| OpenError::Failed {
+            directory: to.to_owned(),
+            cause: e.to_string(),
+        })?;
     Ok(report)
 }
 
@@ -62,8 +71,12 @@ fn copy_events(
     new.standing.ts_max = standing.bounds.pruned_ts;
     let mut after = standing.bounds.floor - 1;
     while after < standing.head {
-        let range =
-            ReadRange { after, until: standing.head, order: Order::Ascending, scan_limit: PAGE };
+        let range = ReadRange {
+            after,
+            until: standing.head,
+            order: Order::Ascending,
+            scan_limit: PAGE,
+        };
         after = new.commit(|new| {
             new.packer.begin(after + 1, new.standing.ts_max);
             let mut result = Ok(());
@@ -75,7 +88,11 @@ fn copy_events(
                         result = copy_event(new, &record, report);
                     }
                 }
-                if result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if result.is_err() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             })?;
             result?;
             close_block(new, report)?;
@@ -106,14 +123,18 @@ fn read_page(
         Ok(scanned) => Ok(scanned.through),
         Err(_) => {
             let lost = reached + 1;
-            let _ = visit(Item::Corrupt { first: lost, last: lost });
+            let _ = visit(Item::Corrupt {
+                first: lost,
+                last: lost,
+            });
             Ok(lost)
         }
     }
 }
 
 fn copy_event(new: &mut Writer, record: &Record<'_>, report: &mut Report) -> rusqlite::Result<()> {
-    if new.packer.next() != record.sequence || !new.packer.has_room_for(block::encoded_len(record)) {
+    if new.packer.next() != record.sequence || !new.packer.has_room_for(block::encoded_len(record))
+    {
         close_block(new, report)?;
         new.packer.begin(record.sequence, new.standing.ts_max);
     }
@@ -138,21 +159,29 @@ fn copy_rest(
     match reader::load_snapshot(old) {
         Ok(Some((at, state))) => new.save_snapshot(at, &state)?,
         Ok(None) => {}
-        Err(e) => report.problems.push(format!("no snapshot could be copied: {e}")),
+        Err(e) => report
+            .problems
+            .push(format!("no snapshot could be copied: {e}")),
     }
     match reader::load_leases(old) {
         Ok(leases) => new.save_leases(&leases)?,
-        Err(e) => report.problems.push(format!("no leases could be copied: {e}")),
+        Err(e) => report
+            .problems
+            .push(format!("no leases could be copied: {e}")),
     }
     let copied = new.commit(|new| {
         // The head stays where it was, also where the newest events are lost.
         let epoch = Epoch::from_random(uuid::Uuid::new_v4().as_u128());
-        new.connection
-            .execute("INSERT INTO epochs VALUES (?1, ?2)", (epoch.as_str(), sql(standing.head)))?;
+        new.connection.execute(
+            "INSERT INTO epochs VALUES (?1, ?2)",
+            (epoch.as_str(), sql(standing.head)),
+        )?;
         copy_answers(old, new)
     });
     if let Err(e) = copied {
-        report.problems.push(format!("remembered answers could not be copied: {e}"));
+        report
+            .problems
+            .push(format!("remembered answers could not be copied: {e}"));
     }
     Ok(())
 }
@@ -161,8 +190,9 @@ fn copy_answers(old: &Connection, new: &Writer) -> rusqlite::Result<()> {
     let mut statement =
         old.prepare("SELECT key, request, ts, seq, status, body FROM idempotency")?;
     let mut rows = statement.query([])?;
-    let mut insert =
-        new.connection.prepare("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    let mut insert = new
+        .connection
+        .prepare("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     while let Some(row) = rows.next()? {
         for column in 0..6 {
             insert.raw_bind_parameter(column + 1, row.get::<_, Value>(column)?)?;

@@ -84,7 +84,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
          PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = ON;",
     )?;
     if !has_tables(&connection)? {
-        let found: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let found: i64 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if found > 0 {
             return Err(Unusable::Foreign);
         }
@@ -119,7 +120,9 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Unusable> {
 
 fn check_linked() -> Result<(), Unusable> {
     if rusqlite::version_number() < OLDEST_SQLITE {
-        return Err(Unusable::OldSqlite { found: rusqlite::version() });
+        return Err(Unusable::OldSqlite {
+            found: rusqlite::version(),
+        });
     }
     Ok(())
 }
@@ -154,14 +157,20 @@ impl Bounds {
         connection
             .prepare_cached("SELECT floor, pruned_ts, indexed FROM bounds WHERE id = 1")?
             .query_row([], |row| {
-                Ok(Self { floor: sequence(row, 0)?, pruned_ts: row.get(1)?, indexed: sequence(row, 2)? })
+                Ok(Self {
+                    floor: sequence(row, 0)?,
+                    pruned_ts: row.get(1)?,
+                    indexed: sequence(row, 2)?,
+                })
             })
     }
 
     /// Writes them within the connection's transaction.
     pub(super) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
         connection
-            .prepare_cached("UPDATE bounds SET floor = ?1, pruned_ts = ?2, indexed = ?3 WHERE id = 1")?
+            .prepare_cached(
+                "UPDATE bounds SET floor = ?1, pruned_ts = ?2, indexed = ?3 WHERE id = 1",
+            )?
             .execute((sql(self.floor), self.pruned_ts, sql(self.indexed)))
             .map(drop)
     }
@@ -174,13 +183,18 @@ pub(super) fn sql(sequence: u64) -> i64 {
 
 /// A sequence from a column. A negative one is damage, and 0 is no event's.
 pub(super) fn sequence(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0))
+    row.get::<_, i64>(column)
+        .map(|value| u64::try_from(value).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_linked_sqlite_keeps_what_it_commits() {
-        assert!(rusqlite::version_number() >= super::OLDEST_SQLITE, "{}", rusqlite::version());
+        assert!(
+            rusqlite::version_number() >= super::OLDEST_SQLITE,
+            "{}",
+            rusqlite::version()
+        );
     }
 }

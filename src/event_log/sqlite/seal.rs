@@ -112,7 +112,9 @@ impl Writer {
 
     /// Replaces the blocks of a run by one, where they are several, and notes its postings.
     fn close(&mut self, run: &mut Run, postings: &mut Vec<(i64, u64)>) -> rusqlite::Result<()> {
-        let Some(first) = run.firsts.first().copied() else { return Ok(()) };
+        let Some(first) = run.firsts.first().copied() else {
+            return Ok(());
+        };
         postings.extend(run.terms.iter().map(|term| (*term, first)));
         if let [_, rest @ ..] = &run.firsts[..]
             && !rest.is_empty()
@@ -124,7 +126,9 @@ impl Writer {
             }
             let (span, body) = self.packer.finish();
             self.connection
-                .prepare_cached("UPDATE blocks SET last = ?2, ts_max = ?3, body = ?4 WHERE first = ?1")?
+                .prepare_cached(
+                    "UPDATE blocks SET last = ?2, ts_max = ?3, body = ?4 WHERE first = ?1",
+                )?
                 .execute(params![sql(span.first), sql(span.last), span.ts_max, body])?;
         }
         run.firsts.clear();

@@ -50,16 +50,28 @@ impl<'a> Search<'a> {
             return Ok(None);
         }
         let damaged = Condition::of(find(connection, Kind::Damaged, "")?);
-        Ok(Some(Self { connection, order, conditions, damaged, lookups: 0 }))
+        Ok(Some(Self {
+            connection,
+            order,
+            conditions,
+            damaged,
+            lookups: 0,
+        }))
     }
 
     /// The nearest block from `from` on, itself included, that may hold wanted events; `None` where there is
     /// no more. After `budget` lookups it settles for one that holds none, but skips no wanted one.
     pub(super) fn nearest(&mut self, from: u64, budget: usize) -> rusqlite::Result<Option<u64>> {
-        let damaged = self.damaged.nearest(self.connection, self.order, from, &mut self.lookups)?;
+        let damaged = self
+            .damaged
+            .nearest(self.connection, self.order, from, &mut self.lookups)?;
         let wanted = self.leap(from, self.lookups.saturating_add(budget))?;
         Ok(match (wanted, damaged) {
-            (Some(a), Some(b)) => Some(if self.order == Order::Ascending { a.min(b) } else { a.max(b) }),
+            (Some(a), Some(b)) => Some(if self.order == Order::Ascending {
+                a.min(b)
+            } else {
+                a.max(b)
+            }),
             (a, b) => a.or(b),
         })
     }
@@ -83,7 +95,12 @@ impl<'a> Search<'a> {
 
 impl Condition {
     fn of(terms: impl IntoIterator<Item = i64>) -> Self {
-        Self(terms.into_iter().map(|term| Cursor { term, seen: None }).collect())
+        Self(
+            terms
+                .into_iter()
+                .map(|term| Cursor { term, seen: None })
+                .collect(),
+        )
     }
 
     fn nearest(

@@ -85,8 +85,12 @@ impl Found {
 }
 
 /// Keeps all.
-const KEEP: Retention =
-    Retention { age: None, events: u64::MAX, bytes: u64::MAX, idempotency_keys: u64::MAX };
+const KEEP: Retention = Retention {
+    age: None,
+    events: u64::MAX,
+    bytes: u64::MAX,
+    idempotency_keys: u64::MAX,
+};
 
 fn opened(directory: &Path) -> OpenLog {
     super::open(directory).expect("the log opens")
@@ -95,7 +99,10 @@ fn opened(directory: &Path) -> OpenLog {
 /// Appends events in one commit.
 fn append(log: &mut OpenLog, events: &[Written]) {
     let next = log.reader.info().head + 1;
-    let records: Vec<_> = (next..).zip(events).map(|(n, event)| event.record(n)).collect();
+    let records: Vec<_> = (next..)
+        .zip(events)
+        .map(|(n, event)| event.record(n))
+        .collect();
     log.writer.append(&records, &[]).expect("appended");
 }
 
@@ -137,5 +144,10 @@ fn read_all(log: &OpenLog) -> Vec<Found> {
 }
 
 fn whole(order: Order) -> ReadRange {
-    ReadRange { after: 0, until: u64::MAX, order, scan_limit: 500 }
+    ReadRange {
+        after: 0,
+        until: u64::MAX,
+        order,
+        scan_limit: 500,
+    }
 }

@@ -25,8 +25,10 @@ const LISTED: usize = 20;
 /// # Errors
 /// [`OpenError`] where there is no log, or nothing of it can be read. Damage is no error, but in the report.
 pub fn verify(directory: &Path) -> Result<Report, OpenError> {
-    let failed =
-        |cause: String| OpenError::Failed { directory: directory.to_owned(), cause };
+    let failed = |cause: String| OpenError::Failed {
+        directory: directory.to_owned(),
+        cause,
+    };
     let connection = schema::open_reader(&directory.join(schema::FILE))
         .map_err(|e| super::refused(directory, e))?;
     inspect(&connection).map_err(|e| failed(e.to_string()))
@@ -74,13 +76,19 @@ fn check_events(
         order: Order::Ascending,
         scan_limit: usize::MAX,
     };
-    read::page(connection, &range, &Filter::all(), standing.head, &mut |item| {
-        match item {
-            Item::Event(_) => report.events += 1,
-            Item::Corrupt { first, last } => report.add_damage(first, last),
-        }
-        ControlFlow::Continue(())
-    })
+    read::page(
+        connection,
+        &range,
+        &Filter::all(),
+        standing.head,
+        &mut |item| {
+            match item {
+                Item::Event(_) => report.events += 1,
+                Item::Corrupt { first, last } => report.add_damage(first, last),
+            }
+            ControlFlow::Continue(())
+        },
+    )
     .map(drop)
 }
 
@@ -132,7 +140,9 @@ fn check_postings(
     }
     // A damaged record hides its names, so its postings can't be held against it.
     if stored > expected && report.damaged.is_empty() {
-        report.problems.push(format!("{} postings lead to nothing", stored - expected));
+        report
+            .problems
+            .push(format!("{} postings lead to nothing", stored - expected));
     }
     Ok(())
 }
@@ -161,10 +171,14 @@ fn check_snapshots(
     while let Some(row) = rows.next()? {
         let at = schema::sequence(row, 0)?;
         if i64::from(crc32fast::hash(row.get_ref(2)?.as_blob()?)) != row.get::<_, i64>(1)? {
-            report.problems.push(format!("the snapshot at {at} is damaged"));
+            report
+                .problems
+                .push(format!("the snapshot at {at} is damaged"));
         }
         if at > standing.head {
-            report.problems.push(format!("the snapshot at {at} is newer than the newest event"));
+            report.problems.push(format!(
+                "the snapshot at {at} is newer than the newest event"
+            ));
         }
     }
     Ok(())

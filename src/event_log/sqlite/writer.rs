@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Pages in the journal after which it is written back.
-const CHECKPOINT_PAGES: i64 = 1000;
+const CHECKPOINT_PAGES: u64 = 1000;
 
 /// How long answers are remembered, ms.
 pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
@@ -63,6 +63,8 @@ pub(super) struct Standing {
     pub(super) unsealed: Unsealed,
     /// Where the newest snapshot stands.
     pub(super) snapshot: u64,
+    /// Answers remembered, at most; `None` where they weren't counted yet.
+    pub(super) keys: Option<u64>,
 }
 
 /// How much of the log has no postings yet.
@@ -96,13 +98,16 @@ impl Writer {
 
     /// What follows a commit: the journal is kept short, and readers hear of it.
     pub(super) fn settle(&self) -> Result<(), AppendError> {
-        let checkpointed = self.checkpoint_if_due();
-        self.publish();
-        checkpointed
+        let journal = self.checkpoint_if_due();
+        self.publish(*journal.as_ref().unwrap_or(&0));
+        journal.map(drop)
     }
 
     fn run(&self, statement: &str) -> rusqlite::Result<()> {
-        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+        self.connection
+            .prepare_cached(statement)?
+            .execute([])
+            .map(drop)
     }
 
     /// Takes back what is left of a failed transaction, and says what its error means.
@@ -115,11 +120,14 @@ impl Writer {
         {
             return AppendError::Unknown(format!("{error}; then, undoing it: {e}"));
         }
-        if committing && !matches!(newest(&self.connection), Ok(head) if head <= self.standing.head) {
+        if committing && !matches!(newest(&self.connection), Ok(head) if head <= self.standing.head)
+        {
             return AppendError::Unknown(error.to_string());
         }
         if self.is_full(error) {
             self.ballast.release();
+            // Now there is room to write the journal back, and to begin it anew.
+            let _ = self.journal_pages("PRAGMA wal_checkpoint(PASSIVE)");
             return AppendError::Full(error.to_string());
         }
         AppendError::Unwritable(error.to_string())
@@ -133,43 +141,67 @@ impl Writer {
         }
     }
 
-    /// Writes the journal back once it is long. A failure leaves it as it is, and commits stay durable in
-    /// it; only a failed sync may have lost pages that the next one wouldn't miss.
-    fn checkpoint_if_due(&self) -> Result<(), AppendError> {
+    /// Writes the journal back once it is long, and says how many pages are in it. A failure leaves it as it
+    /// is, and commits stay durable in it; only a failed sync may have lost pages that the next one wouldn't miss.
+    fn checkpoint_if_due(&self) -> Result<u64, AppendError> {
         let pages = match self.journal_pages("PRAGMA wal_checkpoint(NOOP)") {
-            Ok(pages) if pages < CHECKPOINT_PAGES => return Ok(()),
-            Ok(_) => self.journal_pages("PRAGMA wal_checkpoint(PASSIVE)"),
-            Err(e) => Err(e),
+            Ok(pages) if pages >= CHECKPOINT_PAGES => {
+                self.journal_pages("PRAGMA wal_checkpoint(PASSIVE)")
+            }
+            pages => pages,
         };
         match pages {
+            Ok(pages) => Ok(pages),
             Err(e) if is_failed_sync(&e) => Err(AppendError::Unknown(e.to_string())),
             Err(e) => {
                 tracing::warn!("the log's journal can't be written back: {e}");
-                Ok(())
+                Ok(0)
             }
-            Ok(_) => Ok(()),
         }
     }
 
-    fn journal_pages(&self, pragma: &str) -> rusqlite::Result<i64> {
-        self.connection.prepare_cached(pragma)?.query_row([], |row| row.get(1))
+    /// Runs a checkpoint; says how many pages the journal has.
+    pub(super) fn journal_pages(&self, pragma: &str) -> rusqlite::Result<u64> {
+        self.connection
+            .prepare_cached(pragma)?
+            .query_row([], |row| sequence(row, 1))
     }
 
     /// Tells readers where the log stands.
-    pub(super) fn publish(&self) {
-        let journal = self.journal_pages("PRAGMA wal_checkpoint(NOOP)").unwrap_or(0);
-        let bytes = self.live_bytes().unwrap_or(0) + u64::try_from(journal).unwrap_or(0) * schema::PAGE;
+    pub(super) fn publish(&self, journal_pages: u64) {
+        let bytes = self.live_bytes().unwrap_or(0) + journal_pages * schema::PAGE;
         let mut info = self.shared.info.write();
-        (info.floor, info.head, info.bytes) = (self.standing.bounds.floor, self.standing.head, bytes);
+        (info.floor, info.head, info.bytes) =
+            (self.standing.bounds.floor, self.standing.head, bytes);
     }
 
     /// Bytes of pages in use.
     pub(super) fn live_bytes(&self) -> rusqlite::Result<u64> {
         let count = |pragma: &str| -> rusqlite::Result<u64> {
-            self.connection.prepare_cached(pragma)?.query_row([], |row| sequence(row, 0))
+            self.connection
+                .prepare_cached(pragma)?
+                .query_row([], |row| sequence(row, 0))
         };
         let pages = count("PRAGMA page_count")?.saturating_sub(count("PRAGMA freelist_count")?);
         Ok(pages * schema::PAGE)
+    }
+
+    /// Refuses events while what room there is, on the disk and in the file, has to be left for pruning.
+    fn check_room(&self) -> Result<(), AppendError> {
+        let short = self.ballast.shortage();
+        if short > 0 && self.free_pages().unwrap_or(0) * schema::PAGE < short {
+            return Err(AppendError::Full(
+                "what is left is kept for pruning".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Pages of the file that hold nothing.
+    pub(super) fn free_pages(&self) -> rusqlite::Result<u64> {
+        self.connection
+            .prepare_cached("PRAGMA freelist_count")?
+            .query_row([], |row| sequence(row, 0))
     }
 
     fn insert(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> rusqlite::Result<()> {
@@ -185,9 +217,12 @@ impl Writer {
         if !self.packer.is_empty() {
             self.insert_block()?;
         }
+        self.standing.keys = self.standing.keys.map(|keys| keys + answers.len() as u64);
         for answer in answers {
             self.connection
-                .prepare_cached("INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
                 .execute((
                     &answer.key[..],
                     &answer.request[..],
@@ -197,7 +232,11 @@ impl Writer {
                     answer.body.as_ref().map(Json::as_str),
                 ))?;
         }
-        if self.is_seal_due() { self.seal() } else { Ok(()) }
+        if self.is_seal_due() {
+            self.seal()
+        } else {
+            Ok(())
+        }
     }
 
     /// Stores the block that was packed.
@@ -224,21 +263,34 @@ impl Drop for Writer {
 }
 
 impl LogWriter for Writer {
-    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered]) -> Result<(), AppendError> {
+    fn append(
+        &mut self,
+        records: &[Record<'_>],
+        answers: &[Remembered],
+    ) -> Result<(), AppendError> {
         let next = self.standing.head + 1;
-        if let Some(stray) = (next..).zip(records).find(|(n, record)| record.sequence != *n) {
-            let cause = format!("event {} doesn't follow the log's head {}", stray.1.sequence, stray.0 - 1);
+        if let Some(stray) = (next..)
+            .zip(records)
+            .find(|(n, record)| record.sequence != *n)
+        {
+            let cause = format!(
+                "event {} doesn't follow the log's head {}",
+                stray.1.sequence,
+                stray.0 - 1
+            );
             return Err(AppendError::Unwritable(cause));
         }
         if records.is_empty() && answers.is_empty() {
             return Ok(());
         }
+        self.check_room()?;
         self.packer.begin(next, self.standing.ts_max);
         self.commit(|writer| writer.insert(records, answers))
     }
 
     fn recall(&mut self, key: &KeyHash, now: i64) -> Result<Option<Remembered>, ReadError> {
-        let sql = "SELECT request, ts, seq, status, body FROM idempotency WHERE key = ?1 AND ts > ?2";
+        let sql =
+            "SELECT request, ts, seq, status, body FROM idempotency WHERE key = ?1 AND ts > ?2";
         let oldest = now.saturating_sub(REMEMBERED_MS);
         let recall = || -> rusqlite::Result<Option<Remembered>> {
             self.connection
@@ -293,12 +345,17 @@ impl LogWriter for Writer {
     }
 
     fn probe(&mut self) -> Result<(), AppendError> {
+        self.ballast.restore();
+        self.check_room()?;
         self.commit(|writer| {
             let connection = &writer.connection;
             connection
                 .prepare_cached("INSERT INTO scratch VALUES (zeroblob(?1))")?
                 .execute([PROBE_BYTES])?;
-            connection.prepare_cached("DELETE FROM scratch")?.execute([]).map(drop)
+            connection
+                .prepare_cached("DELETE FROM scratch")?
+                .execute([])
+                .map(drop)
         })
     }
 }

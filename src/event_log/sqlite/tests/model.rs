@@ -24,21 +24,40 @@ enum Step {
     Reopen,
 }
 
-const KINDS: [&str; 5] =
-    ["server_connected", "server_updated", "workflow_started", "grades.synced", "custom_x"];
+const KINDS: [&str; 5] = [
+    "server_connected",
+    "server_updated",
+    "workflow_started",
+    "grades.synced",
+    "custom_x",
+];
 
 fn written() -> impl Strategy<Value = Written> {
-    let texts = (0..KINDS.len(), prop::option::of(0..4_u8), prop::option::of(0..3_u8));
-    let rest = (0..200_i64, 0..4_usize, prop_oneof![9 => 0..40_usize, 1 => 9_000..70_000_usize]);
-    (texts, rest).prop_map(|((kind, server, workflow), (timestamp, tags, len))| Written {
-        timestamp,
-        kind: KINDS[kind].to_owned(),
-        server: server.map(|n| format!("s{n}")),
-        workflow: workflow.map(|n| format!("w{n}")),
-        tags: ["", "a:1", "a:1\nb:2", "b:2"][tags].to_owned(),
-        data: format!("\"{}\"", "x".repeat(len)),
-        private: if len % 3 == 0 { String::new() } else { "{}".to_owned() },
-    })
+    let texts = (
+        0..KINDS.len(),
+        prop::option::of(0..4_u8),
+        prop::option::of(0..3_u8),
+    );
+    let rest = (
+        0..200_i64,
+        0..4_usize,
+        prop_oneof![9 => 0..40_usize, 1 => 9_000..70_000_usize],
+    );
+    (texts, rest).prop_map(
+        |((kind, server, workflow), (timestamp, tags, len))| Written {
+            timestamp,
+            kind: KINDS[kind].to_owned(),
+            server: server.map(|n| format!("s{n}")),
+            workflow: workflow.map(|n| format!("w{n}")),
+            tags: ["", "a:1", "a:1\nb:2", "b:2"][tags].to_owned(),
+            data: format!("\"{}\"", "x".repeat(len)),
+            private: if len % 3 == 0 {
+                String::new()
+            } else {
+                "{}".to_owned()
+            },
+        },
+    )
 }
 
 fn selection() -> impl Strategy<Value = Selection> {
@@ -55,7 +74,10 @@ fn selection() -> impl Strategy<Value = Selection> {
     )
         .prop_map(|(types, servers, workflows, tags)| Selection {
             types,
-            servers: servers.iter().map(|n| ServerId::parse(&format!("s{n}")).expect("id")).collect(),
+            servers: servers
+                .iter()
+                .map(|n| ServerId::parse(&format!("s{n}")).expect("id"))
+                .collect(),
             workflows: workflows
                 .iter()
                 .map(|n| WorkflowId::parse(&format!("w{n}")).expect("id"))
@@ -65,23 +87,44 @@ fn selection() -> impl Strategy<Value = Selection> {
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
-    (selection(), prop::option::weighted(0.2, selection()))
-        .prop_map(|(query, grant)| Filter { query, grant: grant.map(Arc::new) })
+    (selection(), prop::option::weighted(0.2, selection())).prop_map(|(query, grant)| Filter {
+        query,
+        grant: grant.map(Arc::new),
+    })
 }
 
 fn range() -> impl Strategy<Value = ReadRange> {
     let order = prop_oneof![Just(Order::Ascending), Just(Order::Descending)];
     let until = prop_oneof![1..300_u64, Just(u64::MAX)];
-    (0..300_u64, until, order, prop_oneof![1..10_usize, Just(500)])
-        .prop_map(|(after, until, order, scan_limit)| ReadRange { after, until, order, scan_limit })
+    (
+        0..300_u64,
+        until,
+        order,
+        prop_oneof![1..10_usize, Just(500)],
+    )
+        .prop_map(|(after, until, order, scan_limit)| ReadRange {
+            after,
+            until,
+            order,
+            scan_limit,
+        })
 }
 
 fn retention() -> impl Strategy<Value = Retention> {
     let age = prop::option::of((0..200_u64).prop_map(Duration::from_millis));
     let bytes = prop_oneof![Just(u64::MAX), 100_000..300_000_u64];
-    (age, prop_oneof![0..200_u64, Just(u64::MAX)], bytes, 0..10_u64).prop_map(
-        |(age, events, bytes, idempotency_keys)| Retention { age, events, bytes, idempotency_keys },
+    (
+        age,
+        prop_oneof![0..200_u64, Just(u64::MAX)],
+        bytes,
+        0..10_u64,
     )
+        .prop_map(|(age, events, bytes, idempotency_keys)| Retention {
+            age,
+            events,
+            bytes,
+            idempotency_keys,
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -102,13 +145,24 @@ fn prune(log: &mut OpenLog, model: &Memory, retention: &Retention, now: i64, sna
     let head = log.reader.info().head;
     while log.writer.prune(retention, now).expect("pruned").more {}
     let floor = log.reader.info().floor;
-    assert!(floor <= snapshot + 1, "an event that no snapshot holds is gone");
+    assert!(
+        floor <= snapshot + 1,
+        "an event that no snapshot holds is gone"
+    );
     assert_eq!(log.reader.info().head, head);
-    let everything = ReadRange { after: 0, until: u64::MAX, order: Order::Ascending, scan_limit: 99 };
+    let everything = ReadRange {
+        after: 0,
+        until: u64::MAX,
+        order: Order::Ascending,
+        scan_limit: 99,
+    };
     if retention.age.is_none() && retention.bytes == u64::MAX {
         let kept = head + 1 - floor;
         let before = head + 1 - model.info().floor;
-        assert!(kept >= retention.events.min(before), "more is gone than the bound says");
+        assert!(
+            kept >= retention.events.min(before),
+            "more is gone than the bound says"
+        );
     }
     model.drop_before(floor);
     assert_eq!(

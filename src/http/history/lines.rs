@@ -1,0 +1,133 @@
+//! All of history as lines of JSON, at the pace of whoever reads them.
+
+use std::{
+    future::Future,
+    ops::ControlFlow,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tokio_stream::Stream;
+
+use super::Wanted;
+use crate::{
+    event_log::{Item, LogReader, Order, ReadError},
+    frame::{control::GapReason, write_envelope},
+};
+
+/// Roughly how many bytes of lines are made at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// All that is wanted, one event per line: the next lines are read when the socket has taken the last ones.
+pub(super) struct Lines {
+    reader: Arc<dyn LogReader>,
+    rest: Option<Wanted>,
+    reading: Option<JoinHandle<(Wanted, Result<Bytes, ReadError>)>>,
+}
+
+impl Lines {
+    pub(super) fn new(reader: Arc<dyn LogReader>, wanted: Wanted) -> Self {
+        Self {
+            reader,
+            rest: Some(wanted),
+            reading: None,
+        }
+    }
+}
+
+impl Stream for Lines {
+    type Item = Result<Bytes, std::io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(reading) = &mut self.reading {
+                let done = ready!(Pin::new(reading).poll(cx));
+                self.reading = None;
+                // An error cuts the body short, which the client notices: lines are missing, and it knows.
+                let (rest, lines) = match done {
+                    Ok((rest, Ok(lines))) => (rest, lines),
+                    Ok((_, Err(error))) => {
+                        return Poll::Ready(Some(Err(std::io::Error::other(error))));
+                    }
+                    Err(error) => return Poll::Ready(Some(Err(std::io::Error::other(error)))),
+                };
+                self.rest = Some(rest);
+                if !lines.is_empty() {
+                    return Poll::Ready(Some(Ok(lines)));
+                }
+            }
+            let has_more =
+                |rest: &Wanted| rest.truncated || !(rest.is_done() || rest.limit == Some(0));
+            let Some(mut rest) = self.rest.take().filter(has_more) else {
+                return Poll::Ready(None);
+            };
+            let reader = self.reader.clone();
+            self.reading = Some(tokio::task::spawn_blocking(move || {
+                let lines = next_lines(&*reader, &mut rest);
+                (rest, lines)
+            }));
+        }
+    }
+}
+
+/// The next lines; moves `rest` behind them.
+pub(super) fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<Bytes, ReadError> {
+    let epochs = reader.epochs();
+    let mut out = Vec::with_capacity(CHUNK_BYTES);
+    let gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
+        let line = format!(
+            "{{\"type\":\"stream_gap\",\"data\":{{\"reason\":\"{}\",\"afterId\":\"{}\",\"nextId\":\"{}\"}}}}\n",
+            reason.as_str(),
+            epochs.name(after),
+            epochs.name(next)
+        );
+        out.extend_from_slice(line.as_bytes());
+    };
+    let is_ascending = rest.range.order == Order::Ascending;
+    if (is_ascending || rest.is_done()) && std::mem::take(&mut rest.truncated) {
+        rest.range.after = rest.range.after.max(reader.info().floor - 1);
+        gap(&mut out, GapReason::Expired, 0, rest.range.after + 1);
+    }
+    let mut left = rest.limit.unwrap_or(usize::MAX);
+    if rest.is_done() || left == 0 {
+        return Ok(out.into());
+    }
+    let mut lines = Vec::new();
+    let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
+        match item {
+            Item::Event(record) => {
+                write_envelope(&mut lines, epochs.name(record.sequence), &record);
+                lines.push(b'\n');
+                left -= 1;
+            }
+            Item::Corrupt { first, last } => {
+                gap(&mut lines, GapReason::Corrupt, first - 1, last + 1)
+            }
+        }
+        if left == 0 || lines.len() >= CHUNK_BYTES {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    if let Some(place) = scanned.overtaken {
+        gap(&mut out, GapReason::Expired, rest.range.after, place + 1);
+    }
+    out.extend_from_slice(&lines);
+    rest.limit = rest.limit.map(|_| left);
+    rest.advance(scanned);
+    // Newest first, what was pruned is missed last.
+    if !is_ascending && rest.is_done() && rest.lacks_the_oldest(reader) {
+        rest.truncated = false;
+        gap(
+            &mut out,
+            GapReason::Expired,
+            0,
+            reader.info().floor.max(rest.range.after + 1),
+        );
+    }
+    Ok(out.into())
+}

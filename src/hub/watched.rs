@@ -1,0 +1,81 @@
+//! A log's readers under watch: damage that any read meets is counted, and told once for each place.
+
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use tracing::error;
+
+use crate::{
+    event_log::{
+        Epochs, Item, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
+    },
+    filter::Filter,
+};
+
+/// Reads through to a log.
+pub(super) struct Watched {
+    log: Arc<dyn LogReader>,
+    met: IntCounter,
+    told: Mutex<BTreeSet<u64>>,
+}
+
+impl Watched {
+    pub(super) fn new(log: Arc<dyn LogReader>, met: IntCounter) -> Self {
+        Self {
+            log,
+            met,
+            told: Mutex::default(),
+        }
+    }
+
+    fn note(&self, first: u64, last: u64) {
+        self.met.inc_by(last - first + 1);
+        let mut told = self.told.lock();
+        if told.len() < MOST_TOLD && told.insert(first) {
+            error!(
+                first,
+                last, "events {first} to {last} are stored but damaged: readers are told of a gap"
+            );
+        }
+    }
+}
+
+impl LogReader for Watched {
+    fn info(&self) -> LogInfo {
+        self.log.info()
+    }
+
+    fn epochs(&self) -> Arc<Epochs> {
+        self.log.epochs()
+    }
+
+    fn read(
+        &self,
+        range: &ReadRange,
+        filter: &Filter,
+        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+    ) -> Result<Scanned, ReadError> {
+        self.log.read(range, filter, &mut |item| {
+            if let Item::Corrupt { first, last } = item {
+                self.note(first, last);
+            }
+            visit(item)
+        })
+    }
+
+    fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError> {
+        self.log.place_at_time(time)
+    }
+
+    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+        self.log.load_snapshot()
+    }
+
+    fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
+        self.log.load_leases()
+    }
+}
+
+/// Places that are told in the journal, at most: further ones are only counted.
+const MOST_TOLD: usize = 1000;
