@@ -49,8 +49,8 @@
 //! | [`health`], [`timers`] | what time alone makes due | `domain`, `hub`, `clock` |
 //! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
-//! | `client`, a feature of its own name | the other side of the contract | nothing |
-//! | [`cli`] | the command line | `config`, `clock`, `door`, `serve`, `client` |
+//! | [`client`] | the other side of the contract | nothing |
+//! | [`cli`] | the command line | `config`, `clock`, `door`, `event_log` (its tools), `serve_and_tell`, `client` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
