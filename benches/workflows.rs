@@ -40,7 +40,7 @@ fn definition(workflow: usize, steps: usize) -> Value {
         if n >= 10 {
             step["dependsOn"] = json!([format!("step-{}", n - 10)]);
         }
-        if n % 10 == 0 {
+        if n.is_multiple_of(10) {
             step["server"] = json!(format!("server-{}", workflow % 10));
         }
         step

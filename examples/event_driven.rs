@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use timeback_events::client::{Client, ClientError, Received, StreamItem};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -47,12 +47,16 @@ impl Story {
     async fn tell(&self) -> Result<()> {
         println!("\n  The hub is {}\n", self.hub.base());
         let (seen, mut told) = mpsc::channel(256);
+        let (listening, listens) = oneshot::channel();
         let listener = tokio::spawn(listen(
             self.hub.clone(),
             self.run.clone(),
             self.started,
             seen,
+            listening,
         ));
+        // Nothing happens before somebody listens.
+        listens.await?;
 
         self.chapter("Three servers connect");
         for (role, tool) in [
@@ -199,7 +203,9 @@ async fn listen(
     run: String,
     started: Instant,
     seen: mpsc::Sender<Received>,
+    listening: oneshot::Sender<()>,
 ) -> Result<u64> {
+    let mut listening = Some(listening);
     let mut events = hub.events("");
     let (mut heard, mut last, mut dropped) = (0, 0, false);
     while !seen.is_closed() {
@@ -214,6 +220,10 @@ async fn listen(
                     "  {:>6.2} s     · stream: {verdict}",
                     started.elapsed().as_secs_f64()
                 );
+                if let Some(listening) = listening.take() {
+                    // The story may be over.
+                    let _ = listening.send(());
+                }
                 continue;
             }
             StreamItem::Gap(gap) => return Err(format!("events are missing: {gap}").into()),

@@ -4,6 +4,7 @@
 
 mod healthcheck;
 mod key;
+mod log;
 mod pinned;
 mod run;
 
@@ -35,6 +36,11 @@ enum Action {
         #[command(subcommand)]
         action: key::Action,
     },
+    /// Look for damage in a log, copy what is good, back it up.
+    Log {
+        #[command(subcommand)]
+        action: log::Action,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -60,6 +66,7 @@ pub fn main() -> ExitCode {
         }),
         Action::Healthcheck => with_settings(|config| healthcheck::ask(&config)),
         Action::Key { action } => key::run(action),
+        Action::Log { action } => log::run(action),
         Action::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "timeback-events", &mut io::stdout());
             ExitCode::SUCCESS

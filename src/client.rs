@@ -4,6 +4,7 @@
 //! the rest of the crate.
 
 mod parser;
+mod query;
 mod stream;
 
 use std::time::Duration;
@@ -12,21 +13,25 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use serde_json::{Value, json};
+use tokio_rustls::rustls::{self, crypto::ring};
 
 pub use parser::{Block, Parser};
+pub use query::{Query, segment};
 pub use stream::{EventStream, Received, StreamItem};
 
 /// Speaks to one hub. Cheap to clone; connections are shared and kept.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     authorization: Option<HeaderValue>,
+    patience: Duration,
 }
 
 /// What went wrong with a call.
@@ -35,7 +40,13 @@ pub enum ClientError {
     /// The hub's address isn't one.
     #[error("{0:?} is not the address of a hub; it looks like http://127.0.0.1:3001")]
     Address(String),
-    /// No answer came.
+    /// The token holds what can't stand in a header. It is not repeated here.
+    #[error("the token holds characters that no token has")]
+    Token,
+    /// The system's certificates, by which a hub's own is checked, can't be read.
+    #[error("the system's certificates can't be read: {0}")]
+    Certificates(String),
+    /// No answer came, though it was tried several times.
     #[error("the hub at {base} can't be reached: {cause}")]
     Unreachable {
         /// Its address.
@@ -61,31 +72,46 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// Speaks to the hub at `base`, such as `http://127.0.0.1:3001`, with a bearer token where it asks for one.
+    /// Speaks to the hub at `base`, such as `http://127.0.0.1:3001` or `https://hub.example`, with a bearer token
+    /// where it asks for one. A hub's certificate is checked against the system's (or those of `SSL_CERT_FILE`).
     ///
     /// # Errors
-    /// [`ClientError::Address`].
+    /// [`ClientError::Address`], [`ClientError::Token`], [`ClientError::Certificates`].
     pub fn new(base: &str, token: Option<&str>) -> Result<Self, ClientError> {
         let wrong = || ClientError::Address(base.to_owned());
         let base = base.trim_end_matches('/').to_owned();
         let uri: Uri = base.parse().map_err(|_| wrong())?;
-        if uri.scheme_str() != Some("http") || uri.authority().is_none() {
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(wrong()),
+        };
+        if uri.authority().is_none() || uri.query().is_some() {
             return Err(wrong());
         }
         let authorization = match token {
             Some(token) => {
                 let mut value =
-                    HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| wrong())?;
+                    HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
                 value.set_sensitive(true);
                 Some(value)
             }
             None => None,
         };
         Ok(Self {
-            http: HttpClient::builder(TokioExecutor::new()).build_http(),
+            http: HttpClient::builder(TokioExecutor::new()).build(connector(tls)?),
             base,
             authorization,
+            patience: LONGEST_WAIT,
         })
+    }
+
+    /// Waits at most so long for the whole of each answer (90 s where nothing else is said); streams are not held
+    /// to it.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The hub's address.
@@ -140,8 +166,27 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn heartbeat(&self, server: &str, body: &Value) -> Result<Value, ClientError> {
-        self.post(&format!("/servers/{server}/heartbeat"), body)
+        self.post(&format!("/servers/{}/heartbeat", segment(server)), body)
             .await
+    }
+
+    /// Deregisters a server, with a reason for people.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn deregister(&self, server: &str, reason: Option<&str>) -> Result<(), ClientError> {
+        let query = Query::default().with_all("reason", reason);
+        self.delete(&query.on(&format!("/servers/{}", segment(server))))
+            .await
+            .map(drop)
+    }
+
+    /// Starts a workflow: the body of `POST /workflows`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn start_workflow(&self, workflow: &Value) -> Result<Value, ClientError> {
+        self.post("/workflows", workflow).await
     }
 
     /// Appends an event of a producer's own.
@@ -171,8 +216,8 @@ impl Client {
         step: &str,
         report: &Value,
     ) -> Result<Value, ClientError> {
-        self.post(&format!("/workflows/{workflow}/steps/{step}"), report)
-            .await
+        let path = format!("/workflows/{}/steps/{}", segment(workflow), segment(step));
+        self.post(&path, report).await
     }
 
     /// Follows `GET /events?query`. Comes back by itself, right after the last event that it handed out.
@@ -196,7 +241,7 @@ impl Client {
             {
                 Err(ClientError::Unreachable { .. }) => {}
                 Err(ClientError::Refused {
-                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    status: StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS,
                     ..
                 }) => {}
                 answered => return answered,
@@ -227,8 +272,16 @@ impl Client {
         let body = body
             .map(|body| Bytes::from(body.to_string()))
             .unwrap_or_default();
-        let (status, body) = self.request(method, path, headers, body).await?;
-        let text = collect(body).await?;
+        let answer = async {
+            let (status, body) = self.request(method, path, headers, body).await?;
+            Ok((status, collect(body).await?))
+        };
+        let (status, text) = tokio::time::timeout(self.patience, answer)
+            .await
+            .unwrap_or_else(|_| {
+                let cause = format!("no answer within {} s", self.patience.as_secs());
+                Err(self.unreachable(cause))
+            })?;
         if !status.is_success() {
             return Err(refused(status, &text));
         }
@@ -257,14 +310,46 @@ impl Client {
                 .insert(header::AUTHORIZATION, authorization.clone());
         }
         let answer = self.http.request(request).await.map_err(|error| {
-            let cause = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            ClientError::Unreachable {
-                base: self.base.clone(),
-                cause,
-            }
+            self.unreachable(root_cause(&error))
         })?;
         Ok((answer.status(), answer.into_body()))
+    }
+
+    fn unreachable(&self, cause: String) -> ClientError {
+        ClientError::Unreachable {
+            base: self.base.clone(),
+            cause,
+        }
+    }
+}
+
+/// Plain HTTP needs no certificates, and so doesn't fail where there are none.
+fn connector(tls: bool) -> Result<HttpsConnector<HttpConnector>, ClientError> {
+    let provider = ring::default_provider();
+    let with_roots = if tls {
+        HttpsConnectorBuilder::new().with_provider_and_native_roots(provider)
+    } else {
+        let plain = rustls::RootCertStore::empty();
+        rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .map(|config| config.with_root_certificates(plain).with_no_client_auth())
+            .map(|config| HttpsConnectorBuilder::new().with_tls_config(config))
+            .map_err(std::io::Error::other)
+    };
+    let builder = with_roots.map_err(|error| ClientError::Certificates(error.to_string()))?;
+    Ok(builder.https_or_http().enable_http1().build())
+}
+
+/// What lies at the bottom of an error: that no one listens, rather than that a request failed.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    let text = deepest.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_lowercase(),
+        None => text,
     }
 }
 
@@ -278,10 +363,15 @@ async fn collect(body: Incoming) -> Result<Bytes, ClientError> {
 fn refused(status: StatusCode, text: &[u8]) -> ClientError {
     let problem: Value = serde_json::from_slice(text).unwrap_or(Value::Null);
     let field = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    let mut detail = field("detail");
+    if detail.is_empty() {
+        // Not the hub's own words: a proxy's, perhaps.
+        detail = format!("the answer is {status}");
+    }
     ClientError::Refused {
         status,
         slug: field("type"),
-        detail: field("detail"),
+        detail,
         problem,
     }
 }
@@ -290,5 +380,7 @@ fn refused(status: StatusCode, text: &[u8]) -> ClientError {
 const TRIES: usize = 4;
 /// The pause before the second try; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// How long a call waits for its answer unless told otherwise: longer than the longest long poll.
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
 /// The largest answer that is taken, bytes: a snapshot of a large fleet fits.
 const LARGEST_ANSWER: usize = 256 << 20;

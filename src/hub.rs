@@ -344,7 +344,8 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Starts the thread. `startup` are commands that flags ask for: decided first, before anyone else's.
+    /// Carries out `startup` (what flags ask for) and whatever was due when the hub ended last, so that nobody
+    /// sees the state before it; then starts the thread.
     ///
     /// # Errors
     /// Where the system gives no thread.
@@ -354,11 +355,14 @@ impl Idle {
         observers: Vec<Arc<dyn Observer>>,
     ) -> std::io::Result<HubThread> {
         let (ending, ended) = watch::channel(false);
-        let writer = writer::Writer::new(self, observers);
+        let mut writer = writer::Writer::new(self, observers);
+        let begun = writer.begin(startup);
         let handle = std::thread::Builder::new()
             .name("hub-writer".to_owned())
             .spawn(move || {
-                writer.run(startup);
+                if begun {
+                    writer.run();
+                }
                 ending.send_replace(true);
             })?;
         Ok(HubThread { handle, ended })

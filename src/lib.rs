@@ -49,12 +49,13 @@
 //! | [`health`], [`timers`] | what time alone makes due | `domain`, `hub`, `clock` |
 //! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
-//! | [`client`] | the other side of the contract | nothing |
-//! | [`cli`] | the command line | `config`, `clock`, `door`, `serve` |
+//! | `client`, a feature of its own name | the other side of the contract | nothing |
+//! | [`cli`] | the command line | `config`, `clock`, `door`, `serve`, `client` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
 pub mod cli;
+#[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
 pub mod config;
@@ -77,4 +78,4 @@ pub mod timers;
 mod run;
 
 pub use config::Config;
-pub use run::{ServeError, serve};
+pub use run::{ServeError, serve, serve_and_tell};

@@ -74,7 +74,21 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve_and_tell(config, listener, shutdown, || ()).await
+}
+
+/// The same; `ready` is called once the log is open, its state recovered, and connections are served.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve_and_tell(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
     let server = Server::start(config, listener)?;
+    ready();
     server.run(shutdown).await
 }
 
@@ -180,7 +194,7 @@ impl Server {
             readiness,
             metrics,
             streams: streams.clone(),
-            door: door.clone(),
+            door,
         });
         let stop_accepting = CancellationToken::new();
         let limits = accept::Limits {
@@ -216,10 +230,10 @@ impl Server {
         let deadline = Instant::now() + self.drain_timeout;
         info!("draining: {} streams are open", self.app.streams.count());
         self.app.readiness.draining();
-        // First the monitors: the leases' last act is to save last-seen times, which a refusing hub wouldn't take.
+        self.app.hub.refuse();
+        // The leases' last act is to save last-seen times, which a hub takes until it is stopped.
         self.stop_monitors.cancel();
         while self.monitors.join_next().await.is_some() {}
-        self.app.hub.refuse();
         self.app.hub.stop().await;
         self.thread.ended().await;
         // Everything accepted is in the log now, and its head stands still: the streams have an end to reach.

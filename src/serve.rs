@@ -5,8 +5,11 @@
 //! no chunk headers (the stream ends with its connection). Every other connection is hyper's, from its first
 //! byte on. All requests pass the same router with the same layers, whichever way they come.
 
+mod accept;
 mod direct;
 mod rewind;
+#[cfg(test)]
+mod tests;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -28,9 +31,9 @@ use hyper_util::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
@@ -38,10 +41,10 @@ use tower::Service;
 use crate::{
     door::tls::{Encrypted, Tls},
     http::problem::Problem,
-    streams::Streams,
+    streams::{Sink, Streams},
 };
-use direct::Way;
-use rewind::Rewind;
+use accept::Acceptor;
+use direct::{Fresh, Way};
 
 /// Connections that the kernel keeps until they are accepted: enough for a storm of reconnects, so that
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
@@ -49,9 +52,6 @@ const BACKLOG: i32 = 65_535;
 
 /// How much more hyper reads of a head than may be, before it gives up by itself.
 const HYPER_BUFFER: usize = 4;
-
-/// How long it waits where no socket can be accepted (no file descriptors are left, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What connections may take.
 #[derive(Debug, Clone)]
@@ -97,56 +97,57 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let socket = socket2::SockRef::from(&listener);
     // Whoever bound it may have asked for a short queue.
-    socket2::SockRef::from(&listener).listen(BACKLOG)?;
-    let listener = TcpListener::from_std(listener)?;
-    let heads = Arc::new(Semaphore::new(limits.heads));
-    let graceful = GracefulShutdown::new();
+    socket.listen(BACKLOG)?;
+    // Accepted sockets inherit it: a frame leaves when it is written.
+    socket.set_tcp_nodelay(true)?;
+    let graceful = Arc::new(GracefulShutdown::new());
     let tracker = TaskTracker::new();
     let cut = CancellationToken::new();
     let door = Arc::new(Door {
         router,
         streams,
+        heads: Arc::new(Semaphore::new(limits.heads)),
         limits,
     });
-    loop {
-        let head = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            head = heads.clone().acquire_owned() => head,
-        };
-        let Ok(head) = head else { break };
-        let accepted = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let (socket, remote) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                if !is_the_clients(&error) {
-                    tracing::warn!("no connection can be accepted: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-                continue;
-            }
-        };
-        let connection = door
-            .clone()
-            .connection(socket, remote, head, graceful.watcher());
-        let cut = cut.clone();
-        tracker.spawn(async move {
-            tokio::select! {
-                () = connection => {}
-                () = cut.cancelled() => {}
-            }
-        });
-    }
-    drop(listener);
+    let acceptor = {
+        let (door, graceful, tracker, cut) =
+            (door.clone(), graceful.clone(), tracker.clone(), cut.clone());
+        let runtime = tokio::runtime::Handle::current();
+        Acceptor::start(listener, move |socket, remote| {
+            let Ok(head) = runtime.block_on(door.heads.clone().acquire_owned()) else {
+                return;
+            };
+            let fresh = Fresh {
+                socket,
+                remote,
+                read: Vec::new(),
+            };
+            let connection = door.clone().connection(fresh, head, graceful.watcher());
+            let cut = cut.clone();
+            tracker.spawn_on(
+                async move {
+                    tokio::select! {
+                        () = connection => {}
+                        () = cut.cancelled() => {}
+                    }
+                },
+                &runtime,
+            );
+        })?
+    };
+    shutdown.cancelled().await;
+    // Heads that are awaited give way, so that the thread isn't stuck behind them.
+    door.heads.close();
+    drop(acceptor);
     tracker.close();
     let grace = door.limits.grace;
     let _all_ended_in_time = timeout(grace, async {
-        tokio::join!(graceful.shutdown(), tracker.wait());
+        if let Some(graceful) = Arc::into_inner(graceful) {
+            graceful.shutdown().await;
+        }
+        tracker.wait().await;
     })
     .await;
     cut.cancel();
@@ -154,50 +155,47 @@ pub async fn serve(
     Ok(())
 }
 
-/// Errors of one connection that say nothing about the next.
-fn is_the_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
-}
-
 /// What all connections share.
 struct Door {
     router: Router,
     streams: Arc<Streams>,
+    heads: Arc<Semaphore>,
     limits: Limits,
 }
 
 impl Door {
     async fn connection(
         self: Arc<Self>,
-        socket: TcpStream,
-        remote: SocketAddr,
+        fresh: Fresh,
         head: OwnedSemaphorePermit,
         watcher: Watcher,
     ) {
-        // A frame leaves when it is written. Fails only on a socket that is gone already.
-        let _: io::Result<()> = socket.set_nodelay(true);
         if let Some(tls) = &self.limits.tls {
-            match tls.accept(socket).await {
+            let remote = fresh.remote;
+            let shaken = async { tls.accept(TcpStream::from_std(fresh.socket.into())?).await };
+            match Box::pin(shaken).await {
                 Ok(socket) => {
                     drop(head);
-                    self.hyper(socket, remote, None, true, watcher).await;
+                    Box::pin(self.hyper(socket, remote, None, true, watcher)).await;
                 }
                 Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
             }
             return;
         }
-        let way = direct::find(&self.router, &socket, remote, &self.limits).await;
+        let way = direct::find(&self.router, fresh, &self.limits).await;
         drop(head);
         match way {
             Way::Gone => {}
-            Way::Stream(opening) => direct::hand_over(&self.streams, socket, *opening),
-            Way::Hyper { read, answer } => {
-                self.hyper(Rewind::new(socket, read), remote, answer, false, watcher)
-                    .await;
+            Way::Stream { socket, opening } => self.streams.open(*opening, Sink::Socket(socket)),
+            Way::Hyper { fresh, answer } => {
+                let remote = fresh.remote;
+                match fresh.into_tokio() {
+                    // Boxed, so that a stream's short life here doesn't take the room of hyper's connection.
+                    Ok(io) => Box::pin(self.hyper(io, remote, answer, false, watcher)).await,
+                    Err(error) => {
+                        tracing::warn!("connection from {remote} can't be served: {error}")
+                    }
+                }
             }
         }
     }

@@ -54,7 +54,9 @@ try {
 
 async function play() {
   for (const [id, name, transport, tools, tags] of SERVERS) {
-    await hub.register(id, { name, transport, tags, version: '2.4.1', capabilities: { tools, resources: tools.slice(1).map((tool) => `${id}://${tool}`) } });
+    // One is slow to be given up, so that it is seen ill.
+    const heartbeatIntervalMs = id === 'analytics' ? 5_000 : 1_000;
+    await hub.register(id, { name, transport, tags, heartbeatIntervalMs, version: '2.4.1', capabilities: { tools, resources: tools.slice(1).map((tool) => `${id}://${tool}`) } });
   }
   for (const name of ['Nightly import', 'Term rollover']) {
     const id = name.toLowerCase().replace(' ', '-');
@@ -81,10 +83,10 @@ async function illness() {
   await wait(8_000);
   await report('grading-2', 'degraded', '14 essays wait in the queue');
   await wait(6_000);
-  silent.add('analytics');
+  silent.add('identity');
   await wait(6_000);
   await report('grading-2', 'unhealthy', 'The essay model does not answer');
-  silent.delete('analytics');
+  silent.delete('identity');
   await wait(8_000);
   await recover('grading-2');
   silent.add('calendar');
@@ -96,9 +98,9 @@ async function illness() {
   await wait(3_000);
   silent.delete('tutor');
   await report('library', 'degraded', 'Replica lag is 42 s');
-  await wait(PLAY_MS - 64_000);
+  await wait(PLAY_MS - 79_000);
   silent.add('analytics');
-  await wait(4_500);
+  await wait(22_000);
 }
 
 async function gradeSync() {
@@ -147,7 +149,7 @@ async function picture(name, options) {
   };
   await shoot('fleet', '#/servers', async () => {
     await says(page.locator('[data-row]'), 'LMS');
-    await page.getByRole('combobox', { name: /Time span/ }).selectOption('Last 5 minutes');
+    await page.getByRole('combobox', { name: /Time span/ }).selectOption('Last 5 min');
   });
   await shoot('workflow', '#/workflows/grade-sync-0412', () => page.locator('.bar').first().waitFor());
   await shoot('feed', '#/events', () => page.locator('.feed-row').first().waitFor());

@@ -146,10 +146,10 @@ export function lanesOf(attempts: readonly Attempt[], now: number): Lane[] {
   return [...lanes.values()];
 }
 
-/** Round steps for a time axis, at most `most` of them. */
+/** Round steps for a time axis, at most `most` of them, none so near its end that its label would be cut. */
 export function ticks(length: number, most: number): number[] {
   const step = STEPS.find((candidate) => length / candidate <= most) ?? Math.ceil(length / most / HOUR) * HOUR;
-  return Array.from({ length: Math.floor(length / step) + 1 }, (_, index) => index * step);
+  return Array.from({ length: Math.floor((length * 0.95) / step) + 1 }, (_, index) => index * step);
 }
 
 const HOUR = 3_600_000;

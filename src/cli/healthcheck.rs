@@ -1,7 +1,7 @@
 //! `healthcheck`: asks the hub on this machine whether it is ready.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _},
     process::ExitCode,
     time::Duration,
@@ -70,10 +70,11 @@ fn get(host: &str, port: u16, tls: Option<&Tls>) -> io::Result<String> {
 }
 
 fn exchange(mut stream: impl io::Read + io::Write, address: SocketAddr) -> io::Result<String> {
-    write!(
-        stream,
+    // In one piece, so that it leaves as one packet.
+    let request = format!(
         "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\naccept: application/json\r\n\r\n"
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     stream.flush()?;
     let mut answer = Vec::new();
     match stream.take(MOST).read_to_end(&mut answer) {
@@ -86,7 +87,7 @@ fn exchange(mut stream: impl io::Read + io::Write, address: SocketAddr) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{io::Write as _, net::TcpListener, thread};
 
     use super::*;
 
@@ -97,10 +98,14 @@ mod tests {
         config.listen.port = listener.local_addr().unwrap().port();
         let hub = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 1024];
-            let read = stream.read(&mut request).unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            String::from_utf8_lossy(&request).into_owned()
         });
         let result = ready(&config);
         assert!(

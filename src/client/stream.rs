@@ -99,6 +99,18 @@ impl EventStream {
         &self.last_event_id
     }
 
+    /// Whether [`Self::next`] has something at hand, and so won't wait.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How long the stream pauses after [`StreamItem::Closing`] before it tries again.
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        self.pause
+    }
+
     /// Starts after this id, as a listener that was away.
     #[must_use]
     pub fn after(mut self, id: &str) -> Self {
@@ -163,14 +175,24 @@ impl EventStream {
                 body,
                 parser: Parser::default(),
             }),
-            status if status.is_server_error() => {
-                let base = self.client.base().to_owned();
-                Err(ClientError::Unreachable {
-                    base,
-                    cause: format!("it answered {status}"),
-                })
+            status => {
+                let refusal = refused(status, &collect(body).await?);
+                let passes = status.is_server_error()
+                    || matches!(
+                        status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                    );
+                match refusal {
+                    ClientError::Refused { detail, .. } if passes => {
+                        let base = self.client.base().to_owned();
+                        Err(ClientError::Unreachable {
+                            base,
+                            cause: detail,
+                        })
+                    }
+                    for_good => Err(for_good),
+                }
             }
-            status => Err(refused(status, &collect(body).await?)),
         }
     }
 

@@ -58,7 +58,7 @@ impl Selection {
             selection.workflows.push(id);
         }
         for tag in all(pairs, "tag") {
-            if !tag.split_once(':').is_some_and(|(key, _)| !key.is_empty()) || tag.contains('\n') {
+            if tag.split_once(':').is_none_or(|(key, _)| key.is_empty()) || tag.contains('\n') {
                 return Err(QueryError(format!("tag {tag:?} must be key:value")));
             }
             selection.tags.push(tag.to_owned());
@@ -75,7 +75,7 @@ impl Start {
     /// [`QueryError`]: more than one of them, a malformed time or number. An event id is never wrong.
     pub fn parse(pairs: &Pairs, now: i64) -> Result<Self, QueryError> {
         let mut starts = Vec::new();
-        let mut given = |name: &'static str, start: Start| starts.push((name, start));
+        let mut given = |name: &'static str, start: Self| starts.push((name, start));
         for id in all(pairs, "lastEventId").chain(all(pairs, "last_event_id")) {
             given("lastEventId", Self::After(id.to_owned()));
         }

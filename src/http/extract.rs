@@ -1,6 +1,6 @@
 //! What handlers take from a request, each with its own clear refusal.
 //!
-//! Nothing here reads more than [`MAX_BODY`] bytes or waits longer than [`BODY_TIMEOUT`].
+//! Nothing here reads more than [`MAX_BODY`] bytes or waits longer than the settings allow.
 
 use std::time::Duration;
 
@@ -19,8 +19,6 @@ use crate::{domain::json::MAX_DEPTH, event_log::KeyHash, hub::IdempotencyKey};
 
 /// Longest request body, in bytes.
 pub const MAX_BODY: usize = 256 * 1024;
-/// How long a client may take to send its body.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest `Idempotency-Key`, in characters.
 const MAX_KEY_LEN: usize = 255;
 
@@ -79,15 +77,15 @@ pub struct RawChange {
     pub key: Option<IdempotencyKey>,
 }
 
-impl<S: Send + Sync> FromRequest<S> for RawChange {
+impl FromRequest<App> for RawChange {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         let media_type = MediaType::of(&parts.headers);
         refuse_encoded(&parts.headers)?;
         let given = given_key(&parts.headers)?.map(str::to_owned);
-        let body = read_body(body).await?;
+        let body = read_body(body, app.config.limits.body_timeout).await?;
         let key = given.map(|key| IdempotencyKey {
             key: hash_key(&parts, &key),
             request: hash_request(&parts.headers, &body),
@@ -240,14 +238,14 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-async fn read_body(body: Body) -> Result<Bytes, Problem> {
+async fn read_body(body: Body, patience: Duration) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
+    match tokio::time::timeout(patience, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(
@@ -260,10 +258,7 @@ async fn read_body(body: Body) -> Result<Bytes, Problem> {
             StatusCode::REQUEST_TIMEOUT,
             "request-timeout",
             "The body took too long",
-            format!(
-                "the body didn't arrive within {} seconds",
-                BODY_TIMEOUT.as_secs()
-            ),
+            format!("the body didn't arrive within {} ms", patience.as_millis()),
         )),
     }
 }

@@ -187,7 +187,7 @@ async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
     }
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     if shown.by_cookie && !reads {
-        check_origin(app, headers)?;
+        check_origin(app, headers).map_err(|problem| *problem)?;
     }
     let access = &shown.access;
     match need {
@@ -222,7 +222,7 @@ async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
 
 /// A change by cookie must come from a page of ours, or of an origin that is listed: a browser sends the cookie
 /// along whoever asks it to.
-fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
+fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Box<Problem>> {
     let origin = headers
         .get(ORIGIN)
         .and_then(|origin| origin.to_str().ok())
@@ -240,12 +240,12 @@ fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Problem> {
     if listed || is_own_origin(origin, host) {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(Box::new(Problem::new(
         StatusCode::FORBIDDEN,
         "origin-not-allowed",
         "The door is closed to this request",
         "a change by cookie needs an Origin that is this hub's own, or listed in INTEGRATION_SSE_CORS_ORIGINS",
-    ))
+    )))
 }
 
 fn unauthorized(unknown: &Unknown) -> Problem {

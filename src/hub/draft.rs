@@ -293,11 +293,22 @@ impl Texts {
     }
 }
 
+/// Whether an object tells the producer's time by itself, among its own members and not deeper.
+fn says_when(data: &Json) -> bool {
+    #[derive(serde::Deserialize)]
+    struct When {
+        #[serde(rename = "occurredAt")]
+        occurred_at: Option<serde::de::IgnoredAny>,
+    }
+    data.read::<When>()
+        .is_ok_and(|when| when.occurred_at.is_some())
+}
+
 /// Adds the producer's own time to an object's members; anything but an object stays as it is.
 fn with_occurred_at(data: &Json, time: i64) -> Json {
     match data.as_str().strip_suffix('}') {
         Some("{") => Json::trusted(&format!("{{\"occurredAt\":{time}}}")),
-        Some(members) if !data.as_str().contains("\"occurredAt\":") => {
+        Some(members) if !says_when(data) => {
             Json::trusted(&format!("{members},\"occurredAt\":{time}}}"))
         }
         _ => data.clone(),
@@ -314,6 +325,10 @@ mod tests {
             ("{}", r#"{"occurredAt":5}"#),
             (r#"{"a":1}"#, r#"{"a":1,"occurredAt":5}"#),
             (r#"{"occurredAt":4}"#, r#"{"occurredAt":4}"#),
+            (
+                r#"{"a":{"occurredAt":4}}"#,
+                r#"{"a":{"occurredAt":4},"occurredAt":5}"#,
+            ),
             ("[1]", "[1]"),
         ] {
             assert_eq!(with_occurred_at(&Json::trusted(data), 5).as_str(), joined);

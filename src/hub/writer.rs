@@ -71,13 +71,16 @@ impl Writer {
         }
     }
 
-    /// Serves until it is stopped, or until it can't know whether a commit is durable.
-    pub(super) fn run(mut self, startup: Vec<Command>) {
+    /// Carries out the hub's own first commands, none included: what was due when it died last happens now.
+    /// Whether it can go on.
+    pub(super) fn begin(&mut self, startup: Vec<Command>) -> bool {
         let mut batch: Vec<Change> = startup.into_iter().map(unasked).collect();
-        // The empty batch too: what was due when the hub died last happens now.
-        if self.commit(&mut batch) == Next::End {
-            return;
-        }
+        self.commit(&mut batch) == Next::GoOn
+    }
+
+    /// Serves until it is stopped, or until it can't know whether a commit is durable.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
         loop {
             if self.turn(&mut batch) == Next::End {
                 break;

@@ -1,7 +1,10 @@
 //! The short way of a stream: its request is read and routed here, its answer's head is written with the first
 //! frame, and its socket goes to a loop.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io::{self, ErrorKind, Read as _},
+    net::SocketAddr,
+};
 
 use axum::{
     Router,
@@ -16,9 +19,9 @@ use axum::{
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
-use super::Limits;
+use super::{Limits, rewind::Rewind};
 use crate::streams::{
-    Opening, Sink, Streams,
+    Opening,
     handoff::{DirectSocket, Handoff},
 };
 
@@ -31,14 +34,26 @@ const MAX_HEADERS: usize = 64;
 /// Bytes that are read at first: what a browser's request takes.
 const READ: usize = 1024;
 
+/// A connection that hasn't been served yet: outside of tokio's poll, which a stream's socket never enters if its
+/// request is there when it is accepted.
+pub(super) struct Fresh {
+    pub(super) socket: mio::net::TcpStream,
+    pub(super) remote: SocketAddr,
+    /// What was read of it.
+    pub(super) read: Vec<u8>,
+}
+
 /// Which way a connection goes.
 pub(super) enum Way {
-    /// Its first request was answered with a stream, whose opening has the response's head before it.
-    Stream(Box<Opening>),
+    /// Its first request was answered with a stream.
+    Stream {
+        socket: mio::net::TcpStream,
+        /// It has the response's head before its first frame.
+        opening: Box<Opening>,
+    },
     /// Everything else.
     Hyper {
-        /// What was read of it.
-        read: Vec<u8>,
+        fresh: Fresh,
         /// The answer to its first request, where the router gave it already.
         answer: Option<Box<Response>>,
     },
@@ -48,25 +63,30 @@ pub(super) enum Way {
 
 /// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
 /// that may be the short one. A head that takes longer than it may ends the connection.
-pub(super) async fn find(
-    router: &Router,
-    socket: &TcpStream,
-    remote: SocketAddr,
-    limits: &Limits,
-) -> Way {
-    let mut read = Vec::with_capacity(READ);
-    let Ok(Some(request)) = timeout(
-        limits.head_timeout,
-        request_for_stream(socket, &mut read, limits.head_bytes),
-    )
-    .await
-    else {
-        return Way::Gone;
+pub(super) async fn find(router: &Router, mut fresh: Fresh, limits: &Limits) -> Way {
+    let request = match fresh.read_request(limits.head_bytes) {
+        Read::Partial => match timeout(
+            limits.head_timeout,
+            fresh.wait_for_request(limits.head_bytes),
+        )
+        .await
+        {
+            Ok(Ok((waited, request))) => {
+                fresh = waited;
+                request
+            }
+            Ok(Err(_)) | Err(_) => return Way::Gone,
+        },
+        Read::Request(request) => request,
+        Read::Gone => return Way::Gone,
     };
     let Some(mut request) = request else {
-        return Way::Hyper { read, answer: None };
+        return Way::Hyper {
+            fresh,
+            answer: None,
+        };
     };
-    request.extensions_mut().insert(ConnectInfo(remote));
+    request.extensions_mut().insert(ConnectInfo(fresh.remote));
     request.extensions_mut().insert(DirectSocket);
     let Ok(answer) = router.clone().call(*request).await;
     match answer.extensions().get::<Handoff>().and_then(Handoff::take) {
@@ -74,42 +94,82 @@ pub(super) async fn find(
             let mut head = head(&answer);
             head.append(&mut opening.opened);
             opening.opened = head;
-            Way::Stream(Box::new(opening))
+            Way::Stream {
+                socket: fresh.socket,
+                opening: Box::new(opening),
+            }
         }
         None => Way::Hyper {
-            read,
+            fresh,
             answer: Some(Box::new(answer)),
         },
     }
 }
 
-/// The request, where it is one for a stream; `None` outside where the client is gone.
-async fn request_for_stream(
-    socket: &TcpStream,
-    read: &mut Vec<u8>,
-    most: usize,
-) -> Option<Option<Box<Request<Body>>>> {
-    loop {
-        match socket.try_read_buf(read) {
-            Ok(0) => return None,
-            Ok(_) => match parse(read, most) {
-                Parsed::Stream(request) => return Some(Some(request)),
-                Parsed::Other => return Some(None),
-                Parsed::Partial => {}
-            },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                socket.readable().await.ok()?
-            }
-            Err(_) => return None,
-        }
-    }
+/// What a read led to.
+enum Read {
+    /// A request for a stream, or `None` where the connection is hyper's.
+    Request(Option<Box<Request<Body>>>),
+    /// More is to come.
+    Partial,
+    Gone,
 }
 
-/// Gives the socket to a loop. What the client still sends on it is read and dropped there.
-pub(super) fn hand_over(streams: &Streams, socket: TcpStream, opening: Opening) {
-    // A socket that can't be taken back is gone, and its stream with it.
-    if let Ok(socket) = socket.into_std() {
-        streams.open(opening, Sink::Socket(mio::net::TcpStream::from_std(socket)));
+impl Fresh {
+    /// Reads what is there.
+    fn read_request(&mut self, most: usize) -> Read {
+        let mut buffer = [0; READ];
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => return Read::Gone,
+                Ok(count) => {
+                    self.read.extend_from_slice(&buffer[..count]);
+                    match parse(&self.read, most) {
+                        Parsed::Stream(request) => return Read::Request(Some(request)),
+                        Parsed::Other => return Read::Request(None),
+                        Parsed::Partial => {}
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Read::Partial,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Read::Gone,
+            }
+        }
+    }
+
+    /// Waits for the rest of a request, or for enough of it. In tokio's poll for as long as that takes.
+    async fn wait_for_request(self, most: usize) -> io::Result<(Self, Option<Box<Request<Body>>>)> {
+        let socket = TcpStream::from_std(self.socket.into())?;
+        let mut read = self.read;
+        loop {
+            socket.readable().await?;
+            let request = match socket.try_read_buf(&mut read) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => parse(&read, most),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            };
+            let request = match request {
+                Parsed::Partial => continue,
+                Parsed::Stream(request) => Some(request),
+                Parsed::Other => None,
+            };
+            let socket = mio::net::TcpStream::from_std(socket.into_std()?);
+            return Ok((
+                Self {
+                    socket,
+                    read,
+                    ..self
+                },
+                request,
+            ));
+        }
+    }
+
+    /// The socket as hyper wants it, what was read of it first.
+    pub(super) fn into_tokio(self) -> io::Result<Rewind> {
+        let socket = TcpStream::from_std(self.socket.into())?;
+        Ok(Rewind::new(socket, self.read))
     }
 }
 

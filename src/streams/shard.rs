@@ -162,10 +162,12 @@ impl Shard {
 
     /// Sleeps until there is something to do.
     fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
-        self.core.port.wake().doze();
-        let busy = !self.ready.is_empty()
-            || self.core.tail.head() > self.core.cursor
-            || !self.core.port.is_empty();
+        let mut busy = self.is_busy();
+        if !busy {
+            // Whoever has news after this wakes the poll; whoever had some before is seen now.
+            self.core.port.wake().doze();
+            busy = self.is_busy();
+        }
         let timeout = match (busy, self.next_sweep) {
             (true, _) => Some(Duration::ZERO),
             (false, u64::MAX) => None,
@@ -177,6 +179,12 @@ impl Shard {
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(()),
             other => other,
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+            || self.core.tail.head() > self.core.cursor
+            || !self.core.port.is_empty()
     }
 
     fn obey(&mut self, command: Command) {

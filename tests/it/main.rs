@@ -1,8 +1,19 @@
 //! The contract, held against a real server on a real socket: a file per promise.
 
+#![expect(
+    unreachable_pub,
+    reason = "a test binary has no outside; pub says what the support offers its tests"
+)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test an unwrap is a check like any other"
+)]
+
 mod crash;
+mod credentials;
 mod door;
 mod envelope;
+mod examples;
 mod filters;
 mod gaps;
 mod gates;
@@ -13,6 +24,7 @@ mod million;
 mod opening;
 mod patterns;
 mod problems;
+mod process;
 mod produce;
 mod resume;
 mod retention;

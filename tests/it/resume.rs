@@ -212,7 +212,7 @@ async fn any_pattern_of_drops_under_load_gives_every_event_once_and_in_order() {
             }
         }
         // Somewhere in the middle of whatever is on its way, the first frame included.
-        if drops < 60 && (seen.len() + drops) % 13 == 0 {
+        if drops < 60 && (seen.len() + drops).is_multiple_of(13) {
             drops += 1;
             let id = events.last_event_id.clone();
             drop(events);

@@ -7,8 +7,8 @@ mod stream;
 
 pub use client::{Client, Reply};
 pub use process::HubProcess;
-pub use server::{TestHub, config};
-pub use stream::{EventStream, Frame};
+pub use server::TestHub;
+pub use stream::EventStream;
 
 /// How long a test waits for what must come. Reached only by a test that fails.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);

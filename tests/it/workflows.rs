@@ -395,7 +395,7 @@ async fn a_time_out_that_passed_while_the_hub_was_down_happens_after_the_restart
     let mut events = hub
         .subscribe("type=workflow_failed&lastEventId=earliest")
         .await;
-    let mut ended = vec![
+    let mut ended = [
         events.next_event().await.json(),
         events.next_event().await.json(),
     ];

@@ -285,8 +285,8 @@ const COLUMNS: { column?: Column; label: string; cell: string }[] = [
 ];
 
 const SPANS: readonly (readonly [number, string])[] = [
-  [5 * MINUTE, '5 minutes'],
-  [30 * MINUTE, '30 minutes'],
+  [5 * MINUTE, '5 min'],
+  [30 * MINUTE, '30 min'],
   [HOUR, 'hour'],
   [6 * HOUR, '6 hours'],
   [24 * HOUR, '24 hours'],

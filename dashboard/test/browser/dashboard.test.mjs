@@ -257,6 +257,46 @@ async function furnish(hub) {
   return ['#/servers', '#/servers/sis', '#/workflows', '#/workflows/ok', '#/workflows/bad', '#/events', `#/events/${ids[0]}`, '#/integration'];
 }
 
+journey('what the page made of the events is what a fresh page reads', {}, async ({ hub, page }) => {
+  await says(pill(page), 'Live');
+  await furnish(hub);
+  await hub.register('lms', { name: 'LMS 2', tags: { env: 'staging' } });
+  await hub.call('DELETE', '/servers/sis?reason=moved');
+  await hub.call('POST', '/workflows', { id: 'mixed', name: 'Mixed', steps: [{ id: 'a', retries: 1 }, { id: 'b', required: false }, { id: 'c', dependsOn: ['a', 'b'] }, { id: 'd' }] });
+  await hub.step('mixed', 'a', { status: 'failed', serverId: 'lms', error: 'once' });
+  await hub.step('mixed', 'a', { status: 'running', serverId: 'lms' });
+  await hub.step('mixed', 'b', { status: 'failed', serverId: 'lms', error: 'never mind' });
+  await hub.call('POST', '/workflows', { id: 'stopped', name: 'Stopped', steps: ['x', 'y'] });
+  await hub.step('stopped', 'x', { status: 'running', serverId: 'lms' });
+  await hub.call('POST', '/workflows/stopped/cancel', { reason: 'not today' });
+  await hub.call('PUT', '/patterns/server_chaining', { enabled: true });
+
+  const texts = (on, selector) => on.locator(selector).allTextContents();
+  const read = async (on) => {
+    const seen = {};
+    const visitPath = (path) => on.evaluate((hash) => (location.hash = hash), path);
+    await visitPath('#/servers');
+    await says(on.locator('.c-name'), 'LMS 2');
+    for (const column of ['name', 'health', 'why', 'transport', 'tools', 'resources', 'tags']) seen[column] = await texts(on, `[data-row] .c-${column}`);
+    await visitPath('#/workflows');
+    await says(on.locator('.workflow-row.failed'), 'Stopped');
+    seen.workflows = (await texts(on, '.w-name, .progress-text, .w-now')).sort();
+    for (const id of ['ok', 'bad', 'mixed', 'stopped']) {
+      await visitPath(`#/workflows/${id}`);
+      await says(on.locator('.crumbs'), id);
+      seen[id] = await texts(on, '.status-word, .node, .failure p');
+    }
+    await visitPath('#/integration');
+    seen.counters = (await texts(on, '.counters > div')).filter((text) => !/^(Stream clients|Hub up)/.test(text));
+    seen.patterns = await on.getByRole('switch').evaluateAll((all) => all.map(({ checked }) => checked));
+    return seen;
+  };
+  const lived = await read(page);
+  const fresh = await visit(hub);
+  assert.deepEqual(lived, await read(fresh.page));
+  await fresh.close();
+});
+
 journey('fits a phone', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true }, async ({ hub, page }) => {
   for (const path of ['#/servers', '#/workflows', '#/events', ...(await furnish(hub))]) {
     await page.goto(`${hub.url}/${path}`);

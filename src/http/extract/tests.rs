@@ -12,6 +12,8 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     Query::parse(query).expect("a query").0
 }
 
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 #[test]
 fn queries_are_decoded_as_forms_encode_them() {
     let table = [
@@ -107,7 +109,8 @@ async fn change(
     if let Some(caller) = caller {
         request.extensions_mut().insert(Caller(caller.to_owned()));
     }
-    RawChange::from_request(request, &()).await
+    let site = crate::http::tests::Site::with(crate::Config::default());
+    RawChange::from_request(request, &site.app).await
 }
 
 #[tokio::test]
@@ -180,7 +183,7 @@ async fn keys_are_visible_ascii_and_given_once() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_times_out() {
     let stream = tokio_stream::pending::<Result<Bytes, std::io::Error>>();
-    let problem = read_body(Body::from_stream(stream))
+    let problem = read_body(Body::from_stream(stream), PATIENCE)
         .await
         .expect_err("refused");
     assert_eq!(problem.status, StatusCode::REQUEST_TIMEOUT);
@@ -190,7 +193,7 @@ async fn a_body_that_never_comes_times_out() {
 async fn a_body_without_a_length_is_bounded_too() {
     let chunk = Bytes::from(vec![b' '; MAX_BODY / 2 + 1]);
     let chunks = [Ok::<_, std::io::Error>(chunk.clone()), Ok(chunk)];
-    let problem = read_body(Body::from_stream(tokio_stream::iter(chunks)))
+    let problem = read_body(Body::from_stream(tokio_stream::iter(chunks)), PATIENCE)
         .await
         .expect_err("refused");
     assert_eq!(problem.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -198,7 +201,7 @@ async fn a_body_without_a_length_is_bounded_too() {
         Ok(Bytes::from_static(b"{")),
         Err(std::io::Error::other("gone")),
     ];
-    let problem = read_body(Body::from_stream(tokio_stream::iter(broken)))
+    let problem = read_body(Body::from_stream(tokio_stream::iter(broken)), PATIENCE)
         .await
         .expect_err("refused");
     assert_eq!(problem.slug, "incomplete-body");

@@ -232,7 +232,7 @@ fn lines_tell_what_is_missing_where_it_is() {
     );
     assert_eq!(
         lines(&pruned, "order=desc"),
-        [json!(6), corrupt, json!(4), expired.clone()]
+        [json!(6), corrupt, json!(4), expired]
     );
     assert_eq!(lines(&pruned, "order=desc&limit=1"), [json!(6)]);
     assert_eq!(

@@ -86,11 +86,6 @@ impl TestHub {
         self.shutdown.cancel();
     }
 
-    /// Where the log lies.
-    pub fn directory(&self) -> &std::path::Path {
-        self.directory.as_ref().expect("it has a directory").path()
-    }
-
     /// Opens `/events?query`.
     pub async fn subscribe(&self, query: &str) -> EventStream {
         EventStream::open(self.address, &format!("/events?{query}"), &[]).await

@@ -126,9 +126,8 @@ impl EventStream {
     }
 
     /// The next block.
-    #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Frame> + '_ {
-        async { self.next_or_end().await.expect("the stream goes on") }
+    pub async fn next(&mut self) -> Frame {
+        self.next_or_end().await.expect("the stream goes on")
     }
 
     /// The next block that is an event and no control frame.

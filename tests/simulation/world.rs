@@ -1,0 +1,547 @@
+//! The hub and its surroundings in virtual time: one state, its log and snapshots, leases, time-outs, and a
+//! network that loses answers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use timeback_events::domain::{
+    Command, Event, NewEvent, Policy, Position, ServerId, State,
+    command::{ChangeHealth, Deregister},
+    event::{EventData, EventType, Health},
+    health::{Lease, Rules},
+    position::Epoch,
+    server::{HEARTBEAT_TIMEOUT, Tally},
+    workflow::{StepQuery, StepStatus, WorkflowStatus},
+};
+
+use super::{audit::Audit, chance::Chance, clients::Clients, stored::Stored};
+
+/// Snapshots that are kept to start from.
+const SNAPSHOTS: usize = 3;
+
+/// What must have happened in a run that is to prove anything, besides all core types of events.
+const MISHAPS: [&str; 9] = [
+    "answer lost",
+    "batch",
+    "batch refused",
+    "clock set",
+    "commit failed",
+    "crash",
+    "lease ran out",
+    "refused",
+    "time was up",
+];
+
+/// What happened, and how often.
+pub(crate) type Seen = BTreeMap<&'static str, u64>;
+
+/// What a run left out.
+pub(crate) fn missing(seen: &Seen) -> Vec<&'static str> {
+    let core = EventType::CORE.iter().map(|(name, _)| *name);
+    core.chain(MISHAPS)
+        .filter(|name| !seen.contains_key(name))
+        .collect()
+}
+
+/// Reactions to one command, at most: more of them would never end.
+const REACTIONS: usize = 1_000;
+
+pub(crate) struct World {
+    chance: Chance,
+    clients: Clients,
+    policy: Policy,
+    rules: Rules,
+    /// The wall clock, which may be set.
+    wall: i64,
+    /// The monotonic clock.
+    mono: u64,
+    state: State,
+    /// What is kept of the log: all that came after the oldest snapshot.
+    log: VecDeque<Stored>,
+    snapshots: VecDeque<Vec<u8>>,
+    leases: BTreeMap<ServerId, (u64, Lease)>,
+    silent: Option<ServerId>,
+    audit: Audit,
+    /// Commands whose answers were lost: they will be sent again.
+    unanswered: Vec<Command>,
+    seen: Seen,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let clients = Clients::new(&mut chance);
+        let empty = State::default();
+        Self {
+            clients,
+            policy: Policy {
+                heartbeat_interval_ms: 2_000,
+                state_retention_age_ms: 120_000,
+                state_retention_count: 6,
+                max_servers: 7,
+                max_workflows: 9,
+                max_steps: 5,
+            },
+            rules: Rules::default(),
+            wall: 1_763_790_000_000,
+            mono: 0,
+            snapshots: VecDeque::from([empty.save().expect("JSON")]),
+            state: empty,
+            log: VecDeque::new(),
+            leases: BTreeMap::new(),
+            silent: None,
+            audit: Audit::new(),
+            unanswered: Vec::new(),
+            seen: BTreeMap::new(),
+            chance,
+        }
+    }
+
+    /// One thing happens.
+    pub(crate) fn step(&mut self) {
+        match self.chance.below(100) {
+            0..=56 => {
+                let command = self.clients.command(&mut self.chance, &self.state);
+                self.ask(command);
+            }
+            57..=64 if !self.unanswered.is_empty() => {
+                let which = self.chance.below(self.unanswered.len());
+                let command = self.unanswered.swap_remove(which);
+                self.ask(command);
+            }
+            57..=76 => self.heartbeat(),
+            77..=92 => {
+                let ms = self.chance.between(1, 3_000);
+                self.mono += ms.unsigned_abs();
+                self.wall += ms;
+                self.look_at_leases();
+                self.look_at_timers();
+            }
+            93 => {
+                self.note("clock set");
+                self.wall += self.chance.between(-60_000, 60_000);
+            }
+            94 => self.batch(),
+            95 => self.failed_commit(),
+            96 | 97 => self.snapshot(),
+            _ if self.chance.one_in(6) => self.crash(),
+            _ => self.fall_silent(),
+        }
+        // The hub's own tick: time alone may make something due.
+        self.react();
+        self.audit.settled(&self.state);
+    }
+
+    /// A client asks; its answer may be lost, and the hub may die before anything follows.
+    fn ask(&mut self, command: Command) {
+        let decided = self.state.decide(&command, &self.policy, self.wall);
+        if self.chance.one_in(16) {
+            let again = self.state.decide(&command, &self.policy, self.wall);
+            assert_eq!(
+                decided, again,
+                "a decision depends on the state and the time alone"
+            );
+        }
+        match decided {
+            Ok(decision) if decision.events.is_empty() => self.note("nothing to do"),
+            Ok(decision) => {
+                self.happen(decision.events);
+                self.check_repeat(&command);
+            }
+            Err(_) => self.note("refused"),
+        }
+        if self.chance.one_in(6) && self.unanswered.len() < 64 {
+            self.note("answer lost");
+            self.unanswered.push(command);
+        }
+        if self.chance.one_in(500) {
+            self.crash();
+        }
+    }
+
+    /// The same command right again finds nothing to do, or is refused. Emitting is the exception, which the
+    /// hub's idempotency keys are for.
+    fn check_repeat(&self, command: &Command) {
+        if matches!(command, Command::Emit(_)) {
+            return;
+        }
+        if let Ok(decision) = self.state.decide(command, &self.policy, self.wall) {
+            assert!(
+                decision.events.is_empty(),
+                "carried out twice: {command:?}: {:?}",
+                decision.events
+            );
+        }
+    }
+
+    /// Several commands are decided on top of each other and committed as one, or one is refused and so are all.
+    fn batch(&mut self) {
+        let (mut draft, mut events) = (self.state.clone(), Vec::new());
+        for _ in 0..=self.chance.below(4) {
+            let command = self.clients.command(&mut self.chance, &draft);
+            let Ok(decision) = draft.decide(&command, &self.policy, self.wall) else {
+                return self.note("batch refused");
+            };
+            for what in decision.events {
+                let event = self.place(&draft, what);
+                draft.evolve(&event, &self.policy);
+                events.push(event.what);
+            }
+        }
+        self.note("batch");
+        self.happen(events);
+    }
+
+    /// The disk refuses: what was decided on a copy never happened.
+    fn failed_commit(&mut self) {
+        self.note("commit failed");
+        let before = self.state.save().expect("JSON");
+        let mut draft = self.state.clone();
+        let command = self.clients.command(&mut self.chance, &draft);
+        if let Ok(decision) = draft.decide(&command, &self.policy, self.wall) {
+            for what in decision.events {
+                let event = self.place(&draft, what);
+                draft.evolve(&event, &self.policy);
+            }
+        }
+        drop(draft);
+        assert!(
+            before == self.state.save().expect("JSON"),
+            "a copy shares nothing that changes"
+        );
+    }
+
+    /// One server is not heard of until another falls silent in its place.
+    fn fall_silent(&mut self) {
+        let which = self.chance.below(self.leases.len().max(1));
+        self.silent = self.leases.keys().nth(which).cloned();
+    }
+
+    fn heartbeat(&mut self) {
+        if self.leases.is_empty() {
+            return;
+        }
+        let which = self.chance.below(self.leases.len());
+        let report = match self.chance.below(10) {
+            0 => Some(Health::Unhealthy),
+            1 => Some(Health::Degraded),
+            2..=4 => Some(Health::Healthy),
+            _ => None,
+        };
+        let (id, (_, lease)) = self.leases.iter_mut().nth(which).expect("one of them");
+        if self.silent.as_ref() == Some(id) {
+            return;
+        }
+        lease.heartbeat(self.mono, report.map(|health| (health, None)), &self.rules);
+        let id = id.clone();
+        self.tell_verdict(&id);
+    }
+
+    /// What silence means by now.
+    fn look_at_leases(&mut self) {
+        let ids: Vec<ServerId> = self.leases.keys().cloned().collect();
+        for id in ids {
+            let Some((connection, lease)) = self.leases.get_mut(&id) else {
+                continue;
+            };
+            let connection = *connection;
+            lease.elapse(self.mono, &self.rules);
+            if lease.ends_at(&self.rules, false) <= self.mono {
+                self.note("lease ran out");
+                let gone = Deregister {
+                    server: id,
+                    reason: HEARTBEAT_TIMEOUT.to_owned(),
+                    connection: Some(connection),
+                    instance_id: None,
+                    last_seen_at: None,
+                    occurred_at: None,
+                };
+                self.ask(Command::Deregister(gone));
+            } else {
+                self.tell_verdict(&id);
+            }
+        }
+        for (id, (connection, lease)) in &self.leases {
+            let server = self.state.servers.connected(id).expect("a lease's server");
+            assert_eq!(server.connected_sequence, *connection);
+            assert_eq!(
+                server.health,
+                lease.verdict(),
+                "the state says what the lease says of {id}"
+            );
+        }
+    }
+
+    fn tell_verdict(&mut self, id: &ServerId) {
+        let Some((connection, lease)) = self.leases.get(id) else {
+            return;
+        };
+        let evidence = lease.evidence(self.mono, &self.rules);
+        let change = ChangeHealth {
+            server: id.clone(),
+            connection: *connection,
+            health: lease.verdict(),
+            lease_health: lease.lease_health(),
+            reported_health: lease.reported(),
+            reason: evidence.reason.to_owned(),
+            source: evidence.source,
+            missed_heartbeats: lease.missed(),
+            last_seen_at: self.wall,
+            detail: Some(evidence.detail),
+            occurred_at: None,
+        };
+        self.ask(Command::ChangeHealth(change));
+    }
+
+    /// Steps and workflows whose time is up.
+    fn look_at_timers(&mut self) {
+        let mut due = Vec::new();
+        for workflow in self.state.workflows.iter() {
+            if workflow.status() != WorkflowStatus::Running {
+                continue;
+            }
+            if is_up(workflow.started_at(), workflow.timeout_ms(), self.wall) {
+                let workflow = workflow.id.clone();
+                due.push(Command::WorkflowTimedOut { workflow });
+                continue;
+            }
+            for step in workflow.steps() {
+                let began = step
+                    .started_at()
+                    .filter(|_| step.status() == StepStatus::Running);
+                if began.is_some_and(|began| is_up(began, step.declaration().timeout, self.wall)) {
+                    due.push(Command::StepTimedOut {
+                        workflow: workflow.id.clone(),
+                        step: step.declaration().id.clone(),
+                        attempt: step.attempt(),
+                    });
+                }
+            }
+        }
+        for command in due {
+            self.note("time was up");
+            self.ask(command);
+        }
+    }
+
+    fn snapshot(&mut self) {
+        self.snapshots
+            .push_back(self.state.save().expect("the state is JSON"));
+        if self.snapshots.len() > SNAPSHOTS {
+            self.snapshots.pop_front();
+        }
+        let oldest = State::restore(&self.snapshots[0])
+            .expect("what was saved")
+            .sequence;
+        while self
+            .log
+            .front()
+            .is_some_and(|stored| stored.sequence() <= oldest)
+        {
+            self.log.pop_front();
+        }
+    }
+
+    /// The hub dies and starts from any snapshot that is kept, and the log since.
+    fn crash(&mut self) {
+        self.note("crash");
+        let which = self.chance.below(self.snapshots.len());
+        let recovered = self.folded(which);
+        self.check_same(&recovered);
+        self.state = recovered;
+        self.leases = self
+            .state
+            .servers
+            .after(None)
+            .filter(|server| server.is_connected())
+            .map(|server| {
+                let lease = Lease::restored(
+                    server.heartbeat_interval_ms,
+                    self.mono,
+                    server.lease_health,
+                    server.reported_health,
+                    "today".into(),
+                );
+                (
+                    server.connection.id.clone(),
+                    (server.connected_sequence, lease),
+                )
+            })
+            .collect();
+    }
+
+    /// The state that a snapshot and the events after it amount to.
+    fn folded(&self, snapshot: usize) -> State {
+        let mut state = State::restore(&self.snapshots[snapshot]).expect("what was saved");
+        let from = state.sequence;
+        for stored in self.log.iter().filter(|stored| stored.sequence() > from) {
+            state.evolve(&stored.read(), &self.policy);
+        }
+        state
+    }
+
+    fn check_same(&self, other: &State) {
+        assert!(
+            self.state.workflows == other.workflows,
+            "a fold makes the same workflows"
+        );
+        assert_eq!(self.state.servers.tally(), other.servers.tally());
+        let (ours, theirs) = (self.state.save(), other.save());
+        assert_eq!(
+            String::from_utf8(ours.expect("JSON")),
+            String::from_utf8(theirs.expect("JSON")),
+            "a fold makes the same state"
+        );
+    }
+
+    /// What follows elsewhere, until nothing is due.
+    fn react(&mut self) {
+        let mut reactions = 0;
+        while let Some(reaction) = self.state.due_reaction(self.wall, &self.policy) {
+            let command = Command::React(reaction);
+            let decision = self
+                .state
+                .decide(&command, &self.policy, self.wall)
+                .expect("reactions aren't refused");
+            assert!(
+                !decision.events.is_empty(),
+                "due, but nothing follows: {command:?}"
+            );
+            self.happen(decision.events);
+            self.check_repeat(&command);
+            reactions += 1;
+            assert!(
+                reactions < REACTIONS,
+                "a reaction that is always due: {command:?}"
+            );
+        }
+        let counts = self.state.servers.counts_at(self.wall, &self.policy);
+        assert_eq!(self.state.integration.announced, counts.status());
+    }
+
+    fn happen(&mut self, events: Vec<NewEvent>) {
+        for what in events {
+            let event = self.place(&self.state, what);
+            self.state.evolve(&event, &self.policy);
+            self.audit.event(&event);
+            self.lease_of(&event);
+            *self.seen.entry(kind_name(&event.what.data)).or_default() += 1;
+            self.log.push_back(Stored::of(&event));
+        }
+    }
+
+    fn place(&self, state: &State, what: NewEvent) -> Event {
+        let position = Position {
+            epoch: Epoch::from_random(7),
+            sequence: state.sequence + 1,
+        };
+        Event {
+            position,
+            timestamp: self.wall,
+            what,
+        }
+    }
+
+    /// Leases follow the events, as the hub's own do.
+    fn lease_of(&mut self, event: &Event) {
+        let interval = event.what.private.heartbeat_interval_ms.unwrap_or(2_000);
+        match &event.what.data {
+            EventData::ServerConnected(data) => {
+                let lease = Lease::new(interval, self.mono);
+                self.leases
+                    .insert(data.connection.id.clone(), (event.position.sequence, lease));
+            }
+            EventData::ServerUpdated(data) => {
+                let lease = self.leases.get_mut(&data.connection.id);
+                let (_, lease) = lease.expect("a connected server has a lease");
+                lease.set_interval(interval);
+            }
+            EventData::ServerDisconnected(data) => {
+                self.leases.remove(&data.connection.id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts everything anew.
+    pub(crate) fn recount(&mut self) {
+        self.audit.recount(&self.state);
+        let mut tally = Tally::default();
+        let (mut gone, mut ended) = (0, 0);
+        for server in self.state.servers.after(None) {
+            if !server.is_connected() {
+                gone += 1;
+                tally.lost += u64::from(server.lost);
+                continue;
+            }
+            match server.health {
+                Health::Healthy => tally.healthy += 1,
+                Health::Degraded => tally.degraded += 1,
+                Health::Unhealthy => tally.unhealthy += 1,
+            }
+            tally.tools += server.connection.capabilities.tools.len() as u64;
+            tally.resources += server.connection.capabilities.resources.len() as u64;
+        }
+        assert_eq!(self.state.servers.tally(), tally);
+        let mut ready = Vec::new();
+        for workflow in self.state.workflows.iter() {
+            if workflow.status() != WorkflowStatus::Running {
+                ended += 1;
+            }
+            let of_it = workflow
+                .steps()
+                .filter(|step| step.status() == StepStatus::Ready)
+                .map(|step| (workflow.id.clone(), step.declaration().id.clone()));
+            ready.extend(of_it);
+        }
+        assert!(
+            gone <= self.policy.state_retention_count && ended <= self.policy.state_retention_count
+        );
+        let query = StepQuery {
+            server: None,
+            status: Some(StepStatus::Ready),
+            workflow: None,
+            after: None,
+            limit: 1_000,
+        };
+        let page = self
+            .state
+            .workflows
+            .steps_page(&query, self.wall, &self.policy);
+        let listed: Vec<_> = page
+            .steps
+            .into_iter()
+            .map(|step| (step.workflow_id, step.id))
+            .collect();
+        assert_eq!(listed, ready, "the list of ready steps");
+        let bytes = self.state.save().expect("JSON");
+        self.check_same(&State::restore(&bytes).expect("what was saved"));
+        for snapshot in 0..self.snapshots.len() {
+            self.check_same(&self.folded(snapshot));
+        }
+    }
+
+    fn note(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.state.sequence
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+}
+
+/// A core type's own name, for the count.
+fn kind_name(data: &EventData) -> &'static str {
+    EventType::CORE
+        .iter()
+        .map(|(name, _)| *name)
+        .find(|name| *name == data.kind_str())
+        .unwrap_or("custom")
+}
+
+fn is_up(began: i64, timeout_ms: Option<u64>, now: i64) -> bool {
+    timeout_ms.is_some_and(|timeout| now >= began.saturating_add_unsigned(timeout))
+}
