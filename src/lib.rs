@@ -50,7 +50,7 @@
 //! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | `client`, a feature of its own name | the other side of the contract | nothing |
-//! | [`cli`] | the command line | `config`, `clock`, `door`, `serve`, `client` |
+//! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 

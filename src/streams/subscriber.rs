@@ -97,7 +97,11 @@ mod tests {
 
     #[test]
     fn a_stream_that_has_caught_up_is_small() {
-        assert!(size_of::<Subscriber>() <= 112, "{}", size_of::<Subscriber>());
+        assert!(
+            size_of::<Subscriber>() <= 112,
+            "{}",
+            size_of::<Subscriber>()
+        );
         assert!(size_of::<Backlog>() <= 384, "{}", size_of::<Backlog>());
     }
 }
