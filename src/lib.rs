@@ -50,7 +50,7 @@
 //! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | [`client`] | the other side of the contract | nothing |
-//! | [`cli`] | the command line | `config`, `clock`, `door`, `event_log` (its tools), `serve_and_tell`, `client` |
+//! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 

@@ -73,7 +73,7 @@ pub(crate) fn fill(directory: &Path, events: u64) -> Result<Places, Failure> {
     let record = |sequence: u64| Record {
         sequence,
         timestamp: now,
-        kind: match sequence % (head / 11).max(1) == 0 || sequence == head {
+        kind: match sequence.is_multiple_of((head / 11).max(1)) || sequence == head {
             true => "history.needle",
             false => "history.filler",
         },
