@@ -91,8 +91,8 @@ impl Client {
         }
         let authorization = match token {
             Some(token) => {
-                let mut value =
-                    HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
+                let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                    .map_err(|_| ClientError::Token)?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -309,9 +309,11 @@ impl Client {
                 .headers_mut()
                 .insert(header::AUTHORIZATION, authorization.clone());
         }
-        let answer = self.http.request(request).await.map_err(|error| {
-            self.unreachable(root_cause(&error))
-        })?;
+        let answer = self
+            .http
+            .request(request)
+            .await
+            .map_err(|error| self.unreachable(root_cause(&error)))?;
         Ok((answer.status(), answer.into_body()))
     }
 
