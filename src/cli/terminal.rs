@@ -123,9 +123,13 @@ impl Failure {
         else {
             return text::plain(&self.to_string());
         };
-        let mut told = text::plain(detail);
         let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut told = text::plain(detail);
         if errors.len() > 1 {
+            // The hub points into its answer; here it is shown.
+            if let Some((words, _)) = told.split_once("; `errors`") {
+                told = format!("{words}:");
+            }
             for error in errors {
                 let part = |name: &str| text::plain(error[name].as_str().unwrap_or_default());
                 told.push_str(&format!("\n  {}: {}", part("pointer"), part("detail")));
@@ -193,14 +197,14 @@ mod tests {
     fn a_refusal_is_told_in_words_and_cleaned() {
         let failure = refused(
             422,
-            json!({"detail": "2 fields are wrong\u{1b}[31m", "errors": [
+            json!({"detail": "2 fields are wrong\u{1b}[31m; `errors` names each", "errors": [
                 {"pointer": "/name", "detail": "is required"},
                 {"pointer": "/transport", "detail": "must be\nhttp"}
             ]}),
         );
         assert_eq!(
             failure.tell(),
-            "2 fields are wrong\n  /name: is required\n  /transport: must be http"
+            "2 fields are wrong:\n  /name: is required\n  /transport: must be http"
         );
         assert!(refused(401, json!({})).tell().contains("--token-file"));
     }

@@ -19,8 +19,9 @@ use super::{
     Connection, Failure, say,
     text::{Screen, Tone, json_line, plain},
     text_of, when,
+    words::closing,
 };
-use crate::client::{Client, Query, StreamItem};
+use crate::client::{Client, ClientError, StreamItem};
 
 /// Show the fleet: every server with its health and why, running workflows, the whole.
 #[derive(Debug, Args)]
@@ -85,9 +86,7 @@ async fn watch(status: &Status, client: &Client) -> Result<Value, Failure> {
     let mut trouble = String::new();
     view.show(&snapshot, &trouble)?;
     // From the snapshot's own place on: nothing can happen unseen between the two.
-    let mut stream = client
-        .events(Query::default().as_str())
-        .after(text_of(&snapshot, "id"));
+    let mut stream = client.events("").after(text_of(&snapshot, "id"));
     let mut asked = Instant::now();
     let mut stale = false;
     loop {
@@ -107,11 +106,15 @@ async fn watch(status: &Status, client: &Client) -> Result<Value, Failure> {
             }
             Some(StreamItem::Snapshot(_)) => {}
             Some(StreamItem::Closing { reason }) => {
-                trouble = format!("the hub has closed the stream: {}", plain(&reason));
+                let pause = stream.pause().unwrap_or_default();
+                trouble = format!(
+                    "The hub has closed the stream, {}; trying again in {pause:.0?}.",
+                    closing(&reason)
+                );
                 view.show(&snapshot, &trouble)?;
             }
             Some(StreamItem::Interrupted { cause, .. }) => {
-                trouble = format!("the hub can't be reached: {}", plain(&cause));
+                trouble = format!("The hub can't be reached: {}; trying again.", plain(&cause));
                 view.show(&snapshot, &trouble)?;
             }
             None => {
@@ -119,18 +122,27 @@ async fn watch(status: &Status, client: &Client) -> Result<Value, Failure> {
                 match client.get("/snapshot").await {
                     Ok(fresh) => {
                         snapshot = fresh;
-                        stale = false;
+                        trouble.clear();
                     }
-                    // The stream will notice it as well, and say when it is back.
-                    Err(error @ crate::client::ClientError::Unreachable { .. }) => {
-                        trouble = plain(&error.to_string());
-                        stale = false;
+                    // The next word of the stream is the next try.
+                    Err(error) if passes(&error) => {
+                        trouble = format!("{}; trying again.", plain(&error.to_string()));
                     }
                     Err(error) => return Err(error.into()),
                 }
+                stale = false;
                 view.show(&snapshot, &trouble)?;
             }
         }
+    }
+}
+
+/// Whether a refusal may be another one in a moment.
+fn passes(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } => true,
+        ClientError::Refused { status, .. } => status.is_server_error(),
+        _ => false,
     }
 }
 
@@ -184,10 +196,7 @@ impl<'a> View<'a> {
         lines.push(if trouble.is_empty() {
             screen.paint(Tone::Quiet, &format!("As of {at}. Ctrl-C ends."))
         } else {
-            screen.paint(
-                Tone::Bad,
-                &format!("As of {at}, for {trouble}; trying again"),
-            )
+            screen.paint(Tone::Bad, &format!("As of {at}. {trouble}"))
         });
         let mut out = io::stdout().lock();
         let Some((_, rows)) = screen.size.filter(|_| self.on_terminal) else {

@@ -129,7 +129,7 @@ impl Notes {
             }
             StreamItem::Closing { reason } => {
                 let pause = stream.pause().unwrap_or_default();
-                let note = format!("the hub closes the stream: {}", closing(reason));
+                let note = format!("the hub closes the stream: {}", words::closing(reason));
                 self.once(&note)
                     .then(|| (Tone::Odd, format!("{note}; trying again in {pause:.1?}")))
             }
@@ -191,16 +191,6 @@ fn gap(reason: &str) -> String {
     words.to_owned()
 }
 
-fn closing(reason: &str) -> String {
-    match reason {
-        "draining" => "it is shutting down".to_owned(),
-        "busy" => "too many listeners".to_owned(),
-        "disabled" => "streaming is switched off".to_owned(),
-        "credentials_expired" => "the token has ended".to_owned(),
-        other => plain(other),
-    }
-}
-
 /// Events as lines on standard output.
 struct Lines {
     out: BufWriter<io::Stdout>,
@@ -213,11 +203,11 @@ struct Lines {
 /// The longest type of the hub's own.
 const KIND: usize = "integration_status_changed".len();
 /// The column of subjects: at first, and at most on a narrow and on a wide screen.
-const SUBJECT: (usize, usize, usize) = (12, 16, 28);
+const SUBJECT: (usize, usize, usize) = (14, 16, 28);
 /// From how many columns on a screen is wide.
 const WIDE: usize = 100;
 /// Lines that one event may take on a terminal.
-const MOST_LINES: usize = 4;
+const MOST_LINES: usize = 6;
 
 impl Lines {
     fn new(json: bool) -> Self {

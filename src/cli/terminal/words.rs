@@ -202,6 +202,17 @@ pub(super) fn reason(word: &str) -> String {
     }
 }
 
+/// Why a hub closes a stream.
+pub(super) fn closing(reason: &str) -> String {
+    match reason {
+        "draining" => "it is shutting down".to_owned(),
+        "busy" => "too many listeners".to_owned(),
+        "disabled" => "streaming is switched off".to_owned(),
+        "credentials_expired" => "the token has ended".to_owned(),
+        other => plain(other),
+    }
+}
+
 /// A number of things: `1 step`, `2 steps`.
 pub(super) fn counted(count: u64, one: &str) -> String {
     match count {

@@ -56,20 +56,21 @@ fn summary(snapshot: &Value, screen: &Screen, base: &str) -> Vec<String> {
     if number("lostServers") > 0 {
         servers.push_str(&format!(", {} lost", number("lostServers")));
     }
-    let mut lines = vec![
-        format!(
-            "{mark}  {}{}",
-            plain(base),
-            screen.paint(Tone::Quiet, &format!("  up {up}"))
-        ),
-        format!(
-            "{servers}  ·  {} running, {} completed, {} failed  ·  {}",
-            counted(number("activeWorkflows"), "workflow"),
-            number("completedWorkflows"),
-            number("failedWorkflows"),
-            counted(number("sseClients"), "listener"),
-        ),
-    ];
+    let listeners = counted(number("sseClients"), "listener");
+    let about = screen.paint(Tone::Quiet, &format!("  up {up}, {listeners}"));
+    let mut lines = vec![format!("{mark}  {}{about}", plain(base))];
+    let work = format!(
+        "{} running, {} completed, {} failed",
+        counted(number("activeWorkflows"), "workflow"),
+        number("completedWorkflows"),
+        number("failedWorkflows"),
+    );
+    let whole = format!("{servers}  ·  {work}");
+    if width(&whole) <= screen.width() {
+        lines.push(whole);
+    } else {
+        lines.extend([servers, work]);
+    }
     if let Some(silent) = stats["selfSuspect"]["silent"].as_u64() {
         let doubt = format!(
             "{} fell silent at once, so the hub doubts itself and disconnects nobody for now",
@@ -320,8 +321,8 @@ mod tests {
         let screen = Screen::stderr();
         let lines = lay(&snapshot, &screen, 100_000, false, "http://hub");
         let expected = "\
-● degraded  http://hub  up 5.0 s
-2 servers, 1 healthy, 1 lost  ·  1 workflow running, 0 completed, 0 failed  ·  0 listeners
+● degraded  http://hub  up 5.0 s, 0 listeners
+2 servers, 1 healthy, 1 lost  ·  1 workflow running, 0 completed, 0 failed
 
 SERVER  HEALTH     LAST SEEN  OVER  TOOLS  WHY
 lost    lost       40 s ago   http  2      no heartbeat, given up
