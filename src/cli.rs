@@ -1,14 +1,18 @@
 //! The command line: arguments → settings → what was asked for. No logic of the hub's own.
 //!
-//! Exit codes: 0 done; 1 it failed (or, of `healthcheck`, it isn't ready); 2 wrong arguments or settings.
+//! Exit codes: 0 done; 1 it failed (or, of `healthcheck`, it isn't ready); 2 wrong arguments or settings. The
+//! commands for people in a terminal know a few more.
 
 mod healthcheck;
 mod key;
 mod log;
+mod man;
 mod pinned;
 mod run;
+#[cfg(feature = "client")]
+mod terminal;
 
-use std::{io, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -31,6 +35,12 @@ enum Action {
     Check,
     /// Ask the hub that these settings describe whether it is ready; for containers.
     Healthcheck,
+    #[cfg(feature = "client")]
+    Tail(terminal::Tail),
+    #[cfg(feature = "client")]
+    Status(terminal::Status),
+    #[cfg(feature = "client")]
+    Report(terminal::Report),
     /// Make, list and revoke API keys.
     Key {
         #[command(subcommand)]
@@ -46,8 +56,14 @@ enum Action {
         /// The shell.
         shell: Shell,
     },
-    /// Print the manual page.
-    Man,
+    /// Print the manual page, or that of a command.
+    Man {
+        /// The command, such as: report step
+        command: Vec<String>,
+        /// Write all pages into this directory instead.
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Does what the process's arguments ask for.
@@ -65,13 +81,20 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         Action::Healthcheck => with_settings(|config| healthcheck::ask(&config)),
+        #[cfg(feature = "client")]
+        Action::Tail(tail) => terminal::tail(&tail),
+        #[cfg(feature = "client")]
+        Action::Status(status) => terminal::status(&status),
+        #[cfg(feature = "client")]
+        Action::Report(report) => terminal::report(&report),
         Action::Key { action } => key::run(action),
         Action::Log { action } => log::run(action),
         Action::Completions { shell } => {
             clap_complete::generate(shell, &mut command(), "timeback-events", &mut io::stdout());
             ExitCode::SUCCESS
         }
-        Action::Man => match clap_mangen::Man::new(command()).render(&mut io::stdout()) {
+        Action::Man { command, dir } => match man::print(self::command(), &command, dir.as_deref())
+        {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),
         },

@@ -32,4 +32,6 @@ mod servers;
 mod snapshot;
 mod state;
 mod support;
+#[cfg(feature = "client")]
+mod terminal;
 mod workflows;

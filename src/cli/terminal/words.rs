@@ -1,0 +1,276 @@
+//! Events in a person's words: whom one concerns, what happened, and how bad that is.
+
+use serde_json::Value;
+
+use super::{
+    text::{Tone, plain},
+    text_of as text,
+    when::{ago, span},
+};
+
+/// An event, told. All of it is clean text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) tone: Tone,
+    /// The workflow or server concerned; may be empty.
+    pub(super) subject: String,
+    pub(super) words: String,
+}
+
+/// Tells an event.
+pub(super) fn tell(envelope: &Value) -> Told {
+    let data = &envelope["data"];
+    let kind = text(envelope, "type");
+    let (tone, words) = words(kind, envelope, data);
+    let subject = match text(data, "workflowId") {
+        "" => text(envelope, "serverId"),
+        workflow => workflow,
+    };
+    Told {
+        tone,
+        subject: plain(subject),
+        words: plain(&words),
+    }
+}
+
+fn words(kind: &str, envelope: &Value, data: &Value) -> (Tone, String) {
+    match kind {
+        "server_connected" => (Tone::Good, connected(data)),
+        "server_updated" => {
+            let changed = data["changed"].as_array().map(|names| list(names));
+            let changed = changed.unwrap_or_else(|| "its description".to_owned());
+            (Tone::Busy, format!("changed {changed}"))
+        }
+        "server_disconnected" => disconnected(envelope, data),
+        "server_health_changed" => {
+            let health = text(data, "health");
+            let why = match text(data, "detail") {
+                "" => reason(text(data, "reason")),
+                detail => detail.to_owned(),
+            };
+            let words = format!("{} → {health}: {why}", text(data, "previousHealth"));
+            (Tone::of_health(health), words)
+        }
+        "integration_status_changed" => {
+            let status = text(data, "status");
+            (Tone::of_health(status), status_changed(status, data))
+        }
+        "pattern_enabled" | "pattern_disabled" => {
+            let on = kind == "pattern_enabled";
+            let pattern = text(&data["pattern"], "name");
+            let words = format!("{pattern} is {}", if on { "on" } else { "off" });
+            (if on { Tone::Busy } else { Tone::Odd }, words)
+        }
+        _ if kind.starts_with("workflow_") => workflow(kind, data),
+        _ if data.as_object().is_none_or(serde_json::Map::is_empty) => (Tone::Own, String::new()),
+        _ => (Tone::Own, data.to_string()),
+    }
+}
+
+fn connected(data: &Value) -> String {
+    let connection = &data["connection"];
+    let mut words = text(connection, "name").to_owned();
+    match text(connection, "version") {
+        "" => {}
+        version => words.push_str(&format!(" {version}")),
+    }
+    if data["reconnected"] == true {
+        words.push_str(", back again");
+    }
+    words.push_str(&format!(", {}", text(connection, "transport")));
+    for (name, one) in [
+        ("tools", "tool"),
+        ("resources", "resource"),
+        ("prompts", "prompt"),
+    ] {
+        let count = connection["capabilities"][name]
+            .as_array()
+            .map_or(0, Vec::len);
+        if count > 0 {
+            words.push_str(&format!(", {}", counted(count as u64, one)));
+        }
+    }
+    words
+}
+
+fn disconnected(envelope: &Value, data: &Value) -> (Tone, String) {
+    let seen = match (envelope["timestamp"].as_i64(), data["lastSeenAt"].as_i64()) {
+        (Some(now), Some(then)) => format!(", last seen {}", ago(now, then)),
+        _ => String::new(),
+    };
+    match text(data, "reason") {
+        "heartbeat_timeout" => (Tone::Bad, format!("lost: no heartbeat{seen}")),
+        "deregistered" => (Tone::Odd, "deregistered".to_owned()),
+        "replaced" => (
+            Tone::Odd,
+            "replaced by another instance of itself".to_owned(),
+        ),
+        own => (Tone::Odd, format!("gone: {own}")),
+    }
+}
+
+fn status_changed(status: &str, data: &Value) -> String {
+    let number = |name: &str| data[name].as_u64().unwrap_or_default();
+    let mut words = format!(
+        "{} → {status}: {} of {} healthy",
+        text(data, "previousStatus"),
+        number("healthyServers"),
+        counted(number("connectedServers"), "server"),
+    );
+    match number("lostServers") {
+        0 => {}
+        lost => words.push_str(&format!(", {lost} lost")),
+    }
+    words
+}
+
+fn workflow(kind: &str, data: &Value) -> (Tone, String) {
+    let step = text(data, "stepId");
+    let by = |mark: &str| match text(data, "serverId") {
+        "" => String::new(),
+        server => format!(" {mark} {server}"),
+    };
+    let attempt = match data["attempt"].as_u64() {
+        Some(attempt) if attempt > 1 => format!(", attempt {attempt}"),
+        _ => String::new(),
+    };
+    let took = data["durationMs"]
+        .as_i64()
+        .map_or_else(String::new, |ms| format!(" in {}", span(ms)));
+    match kind {
+        "workflow_started" => {
+            let steps = data["steps"].as_array().map_or(0, Vec::len) as u64;
+            let words = format!("{}: {}", text(data, "name"), counted(steps, "step"));
+            (Tone::Busy, with_ready(words, data))
+        }
+        "workflow_step_started" => (Tone::Busy, format!("{step} runs{}{attempt}", by("on"))),
+        "workflow_step_completed" => {
+            let progress = match (data["completedSteps"].as_u64(), data["totalSteps"].as_u64()) {
+                (Some(done), Some(total)) => format!(" ({done}/{total})"),
+                _ => String::new(),
+            };
+            let words = format!("{step} done{}{took}{progress}{attempt}", by("by"));
+            (Tone::Good, with_ready(words, data))
+        }
+        "workflow_step_failed" => {
+            let again = if data["willRetry"] == true {
+                "; it will be tried again"
+            } else {
+                ""
+            };
+            let words = format!("{step} failed{attempt}: {}{again}", text(data, "error"));
+            (Tone::Odd, words)
+        }
+        "workflow_completed" => (Tone::Good, format!("{} is done{took}", text(data, "name"))),
+        "workflow_failed" => {
+            let at = match text(data, "failedStep") {
+                "" => String::new(),
+                step => format!(" at {step}"),
+            };
+            let why = match text(data, "error") {
+                "" => reason(text(data, "reason")),
+                error => error.to_owned(),
+            };
+            (
+                Tone::Bad,
+                format!("{} failed{at}: {why}", text(data, "name")),
+            )
+        }
+        _ => (Tone::Plain, data.to_string()),
+    }
+}
+
+fn with_ready(words: String, data: &Value) -> String {
+    match data["readySteps"].as_array().map(|steps| list(steps)) {
+        Some(ready) if !ready.is_empty() => format!("{words}, ready: {ready}"),
+        _ => words,
+    }
+}
+
+fn list(names: &[Value]) -> String {
+    let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+    names.join(", ")
+}
+
+/// A reason's word as words.
+pub(super) fn reason(word: &str) -> String {
+    match word {
+        "" => "no reason given".to_owned(),
+        "heartbeat_timeout" => "no heartbeat".to_owned(),
+        "heartbeats_resumed" => "heartbeats have resumed".to_owned(),
+        word => word.replace('_', " "),
+    }
+}
+
+/// Why a hub closes a stream.
+pub(super) fn closing(reason: &str) -> String {
+    match reason {
+        "draining" => "it is shutting down".to_owned(),
+        "busy" => "too many listeners".to_owned(),
+        "disabled" => "streaming is switched off".to_owned(),
+        "credentials_expired" => "the token has ended".to_owned(),
+        other => plain(other),
+    }
+}
+
+/// A number of things: `1 step`, `2 steps`.
+pub(super) fn counted(count: u64, one: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        _ => format!("{count} {one}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_are_told_in_words() {
+        for (kind, data, told) in [
+            (
+                "server_connected",
+                json!({"connection": {"name": "LMS", "transport": "http", "version": "1.2",
+                       "capabilities": {"tools": ["a"], "resources": [], "prompts": ["b", "c"]}}, "reconnected": true}),
+                "LMS 1.2, back again, http, 1 tool, 2 prompts",
+            ),
+            (
+                "server_disconnected",
+                json!({"reason": "heartbeat_timeout", "lastSeenAt": 0}),
+                "lost: no heartbeat, last seen 100 s ago",
+            ),
+            (
+                "server_health_changed",
+                json!({"previousHealth": "healthy", "health": "degraded", "reason": "missed_heartbeats"}),
+                "healthy → degraded: missed heartbeats",
+            ),
+            (
+                "workflow_step_completed",
+                json!({"workflowId": "w", "stepId": "s", "serverId": "a", "durationMs": 1500, "completedSteps": 1,
+                       "totalSteps": 3, "attempt": 2, "readySteps": ["t", "u"]}),
+                "s done by a in 1.5 s (1/3), attempt 2, ready: t, u",
+            ),
+            (
+                "workflow_step_failed",
+                json!({"stepId": "s", "error": "no\nroute", "attempt": 1, "willRetry": true}),
+                "s failed: no route; it will be tried again",
+            ),
+            (
+                "workflow_failed",
+                json!({"name": "W", "reason": "timeout", "failedStep": "s"}),
+                "W failed at s: timeout",
+            ),
+            (
+                "integration_status_changed",
+                json!({"previousStatus": "healthy", "status": "degraded", "healthyServers": 1, "connectedServers": 2, "lostServers": 1}),
+                "healthy → degraded: 1 of 2 servers healthy, 1 lost",
+            ),
+            ("grades.synced", json!({"count": 3}), r#"{"count":3}"#),
+            ("grades.synced", json!({}), ""),
+        ] {
+            let envelope = json!({"type": kind, "timestamp": 100_000, "data": data});
+            assert_eq!(tell(&envelope).words, told, "{kind}");
+        }
+    }
+}
