@@ -74,7 +74,21 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve_telling(config, listener, shutdown, || ()).await
+}
+
+/// The same, and calls `up` once it serves: not before the log is open and the state is folded from it.
+///
+/// # Errors
+/// [`ServeError`].
+pub(crate) async fn serve_telling(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+    up: impl FnOnce(),
+) -> Result<(), ServeError> {
     let server = Server::start(config, listener)?;
+    up();
     server.run(shutdown).await
 }
 

@@ -57,9 +57,10 @@ async fn serve_here(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     } else {
         "http"
     };
-    println!("listening on {scheme}://{}", listener.local_addr()?);
+    let address = listener.local_addr()?;
     tokio::spawn(signals.stop(shutdown.clone()));
-    crate::serve(config, listener, shutdown).await?;
+    let tell = || println!("listening on {scheme}://{address}");
+    crate::run::serve_telling(config, listener, shutdown, tell).await?;
     Ok(())
 }
 
