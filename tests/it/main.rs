@@ -14,6 +14,7 @@ mod credentials;
 mod door;
 mod envelope;
 mod examples;
+mod faults;
 mod filters;
 mod gaps;
 mod gates;
@@ -31,6 +32,7 @@ mod retention;
 mod servers;
 mod snapshot;
 mod state;
+mod storm;
 mod support;
 #[cfg(feature = "client")]
 mod terminal;
