@@ -47,11 +47,11 @@ impl Lease {
         }
     }
 
+    /// The server's own words, as it said them; reason and source tell that it was the one who did.
     fn report_words(&self) -> String {
-        let health = name(self.reported);
         match &self.report_detail {
-            Some(detail) => format!("reported {health}: {detail}"),
-            None => format!("reported {health}"),
+            Some(detail) => detail.to_string(),
+            None => format!("reported {}", name(self.reported)),
         }
     }
 

@@ -110,7 +110,7 @@ fn the_worse_of_lease_and_report_is_the_verdict_and_tells_why() {
         (grounds.reason, grounds.source),
         ("reported", HealthSource::Itself)
     );
-    assert_eq!(grounds.detail, "reported degraded: database is slow");
+    assert_eq!(grounds.detail, "database is slow");
 
     lease.elapse(3500, &RULES);
     assert_eq!(lease.verdict(), Unhealthy);

@@ -106,7 +106,7 @@ fn after_a_restart_everybody_has_a_fresh_interval_and_red_stays_red() {
     );
     assert_eq!(
         view(&world, "said").detail.as_deref(),
-        Some("reported degraded: slow")
+        Some("slow")
     );
     assert_eq!(view(&world, "well").detail, None);
 
