@@ -71,16 +71,19 @@ fn summary(snapshot: &Value, screen: &Screen, base: &str) -> Vec<String> {
     } else {
         lines.extend([servers, work]);
     }
+    let mut warn = |words: &str| {
+        for line in wrap(words, screen.width(), MOST_LINES) {
+            lines.push(screen.paint(Tone::Odd, &line));
+        }
+    };
     if let Some(silent) = stats["selfSuspect"]["silent"].as_u64() {
-        let doubt = format!(
-            "{} fell silent at once, so the hub doubts itself and disconnects nobody for now",
-            counted(silent, "server")
-        );
-        lines.push(screen.paint(Tone::Odd, &doubt));
+        let who = counted(silent, "server");
+        warn(&format!(
+            "{who} fell silent at once, so the hub doubts itself and disconnects nobody for now"
+        ));
     }
     if stats["clockJump"].is_object() {
-        let jump = "the hub's clock jumped forward, so nothing is pruned by age for now";
-        lines.push(screen.paint(Tone::Odd, jump));
+        warn("The hub's clock jumped forward, so nothing is pruned by age for now");
     }
     lines
 }
