@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, process::Stdio};
 
+use base64::Engine as _;
 use serde_json::{Value, json};
+use timeback_events::config::Tls;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdout, Command},
@@ -456,6 +458,44 @@ async fn a_token_opens_the_door_and_is_never_shown() {
     assert!(!ended.err.contains("not-the-token"), "{ended:?}");
     let missing = run(hub.address, &["status", "--token-file", "nowhere"]).await;
     assert_eq!(missing.code, 2, "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_hub_behind_tls_is_followed_alike() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (cert, key) = (
+        directory.path().join("cert.pem"),
+        directory.path().join("key.pem"),
+    );
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    std::fs::write(&cert, pem("CERTIFICATE", made.cert.der())).expect("it is written");
+    std::fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der()))
+        .expect("it is written");
+    let trusted = cert.clone();
+    let hub = TestHub::start_with(|config| config.tls = Some(Tls { cert, key })).await;
+    let url = format!("https://{}", hub.address);
+
+    let mut status = command(hub.address, &["status", "--url", &url]);
+    status.env("SSL_CERT_FILE", &trusted);
+    let ended = end_of(status).await;
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(
+        ended.out.starts_with(&format!("● healthy  {url}")),
+        "{ended:?}"
+    );
+    let ended = run(hub.address, &["status", "--url", &url]).await;
+    assert_ne!(ended.code, 0, "nobody vouches for it: {ended:?}");
+}
+
+/// RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .map(|at| &text[at..text.len().min(at + 64)])
+        .collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
 #[tokio::test]

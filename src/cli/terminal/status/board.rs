@@ -321,7 +321,7 @@ mod tests {
                 "steps": [{"id": "a", "status": "completed"}, {"id": "b", "status": "running", "serverId": "alpha", "attempt": 2}]}],
             "stats": {"connectedServers": 2, "healthyServers": 1, "lostServers": 1, "activeWorkflows": 1, "uptimeMs": 5000}
         });
-        let screen = Screen::stderr();
+        let screen = Screen::PAPER;
         let lines = lay(&snapshot, &screen, 100_000, false, "http://hub");
         let expected = "\
 ● degraded  http://hub  up 5.0 s, 0 listeners
@@ -334,10 +334,6 @@ alpha   healthy    40 s ago   http  2
 
 WORKFLOW  PROGRESS              STEPS  FOR    NOW
 wf        ██████████░░░░░░░░░░  1/2    1.2 s  b on alpha (attempt 2)";
-        let lines: Vec<String> = lines
-            .iter()
-            .map(|line| line.replace("\u{1b}[0m", ""))
-            .collect();
         assert_eq!(lines.join("\n"), expected);
     }
 }
