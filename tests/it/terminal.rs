@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, process::Stdio};
 
+use base64::Engine as _;
 use serde_json::{Value, json};
+use timeback_events::config::Tls;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStderr, ChildStdout, Command},
@@ -123,16 +125,25 @@ async fn tail_tells_events_in_words_and_ends_with_0() {
 #[tokio::test]
 async fn what_others_sent_never_drives_the_terminal() {
     let hub = TestHub::start().await;
-    let nasty = "\u{1b}]0;owned\u{7}Name\u{1b}[2J\nsecond";
-    let body =
-        json!({"id": "x", "name": nasty, "transport": "http", "heartbeatIntervalMs": 300_000});
-    hub.client.post("/servers", &body).await;
+    let nasty = "\u{1b}]0;owned\u{7}Words\u{1b}[2J\nsecond\u{9b}2J";
+    hub.client.register("x").await;
     let health = json!({"health": "degraded", "detail": nasty});
     hub.client.post("/servers/x/heartbeat", &health).await;
-    hub.client
-        .emit("a.b", json!({"c1": "\u{9b}2J\u{9d}x"}))
-        .await;
-    let tail = ["tail", "--after", "earliest", "--count", "4"];
+    hub.client.emit("a.b", json!({"c1": nasty})).await;
+    let flow = json!({"id": "wf", "name": "W", "steps": ["one"]});
+    hub.client.post("/workflows", &flow).await;
+    let failed = json!({"status": "failed", "error": nasty});
+    let reply = hub.client.post("/workflows/wf/steps/one", &failed).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let tail = [
+        "tail",
+        "--after",
+        "earliest",
+        "--type",
+        "a.b,workflow_*",
+        "--count",
+        "4",
+    ];
     for arguments in [
         &tail[..],
         &[&tail[..], &["--json"]].concat(),
@@ -143,7 +154,10 @@ async fn what_others_sent_never_drives_the_terminal() {
         assert_eq!(ended.code, 0, "{ended:?}");
         let obeyed = |c: char| c.is_control() && c != '\n';
         assert!(!ended.out.contains(obeyed), "{arguments:?}: {ended:?}");
-        assert!(ended.out.contains("Name"), "{ended:?}");
+        if arguments[0] == "tail" {
+            assert_eq!(ended.out.lines().count(), 4, "{ended:?}");
+            assert!(ended.out.contains("Words"), "{ended:?}");
+        }
     }
 }
 
@@ -222,7 +236,7 @@ async fn tail_says_why_the_hub_closes_and_what_is_missing() {
     );
 
     let hub = TestHub::start().await;
-    let mut tail = Running::start(hub.address, &["tail", "--after", "another-7"]);
+    let mut tail = Running::start(hub.address, &["tail", "--after", "000000000000-7"]);
     tail.note("gap: this hub has another log").await;
 }
 
@@ -276,7 +290,7 @@ async fn status_shows_the_fleet_and_its_exit_codes_tell_scripts() {
     assert!(ended.out.starts_with("● degraded  http://127.0.0.1:"));
     assert_eq!(
         find("beta"),
-        "beta unhealthy just now http 0 the disk is full"
+        "beta unhealthy just now http 0 reported unhealthy: the disk is full"
     );
     assert_eq!(find("alpha"), "alpha healthy just now http 0");
     assert!(find("wf").starts_with("wf ██████████░░░░░░░░░░ 1/2 "));
@@ -385,7 +399,7 @@ async fn a_shell_script_runs_a_workflow() {
             "/heartbeatIntervalMs must be",
         ),
         ("workflow --name W --step a,after=b", 2, "b"),
-        ("event nonsense", 2, "nonsense"),
+        ("event nonsense", 2, "/type is no known type"),
         ("event a.b --data {", 2, "--data: no JSON"),
         ("step wf one finished", 2, "running, completed, failed"),
         ("heartbeat ../status", 2, "id"),
@@ -444,6 +458,44 @@ async fn a_token_opens_the_door_and_is_never_shown() {
     assert!(!ended.err.contains("not-the-token"), "{ended:?}");
     let missing = run(hub.address, &["status", "--token-file", "nowhere"]).await;
     assert_eq!(missing.code, 2, "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_hub_behind_tls_is_followed_alike() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (cert, key) = (
+        directory.path().join("cert.pem"),
+        directory.path().join("key.pem"),
+    );
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    std::fs::write(&cert, pem("CERTIFICATE", made.cert.der())).expect("it is written");
+    std::fs::write(&key, pem("PRIVATE KEY", &made.signing_key.serialize_der()))
+        .expect("it is written");
+    let trusted = cert.clone();
+    let hub = TestHub::start_with(|config| config.tls = Some(Tls { cert, key })).await;
+    let url = format!("https://{}", hub.address);
+
+    let mut status = command(hub.address, &["status", "--url", &url]);
+    status.env("SSL_CERT_FILE", &trusted);
+    let ended = end_of(status).await;
+    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert!(
+        ended.out.starts_with(&format!("● healthy  {url}")),
+        "{ended:?}"
+    );
+    let ended = run(hub.address, &["status", "--url", &url]).await;
+    assert_ne!(ended.code, 0, "nobody vouches for it: {ended:?}");
+}
+
+/// RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .map(|at| &text[at..text.len().min(at + 64)])
+        .collect();
+    let lines = lines.join("\n");
+    format!("-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n")
 }
 
 #[tokio::test]

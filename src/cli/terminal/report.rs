@@ -115,7 +115,7 @@ struct Server {
 #[derive(Debug, Args)]
 struct Workflow {
     /// The body of POST /workflows, as a file of JSON; - is standard input.
-    #[arg(required_unless_present = "name", conflicts_with_all = ["name", "step", "description", "timeout_ms"])]
+    #[arg(required_unless_present_any = ["name", "step"], conflicts_with_all = ["name", "step", "description", "timeout_ms"])]
     file: Option<std::path::PathBuf>,
     /// Its id; where it isn't given, that of the file, or the hub makes one.
     #[arg(long)]

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Connection, Failure, say,
-    text::{Screen, Tone, json_line, plain},
+    text::{Screen, Tone, cut, json_line, plain},
     text_of, when,
     words::closing,
 };
@@ -107,8 +107,9 @@ async fn watch(status: &Status, client: &Client) -> Result<Value, Failure> {
             Some(StreamItem::Snapshot(_)) => {}
             Some(StreamItem::Closing { reason }) => {
                 let pause = stream.pause().unwrap_or_default();
+                let pause = when::span(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
                 trouble = format!(
-                    "The hub has closed the stream, {}; trying again in {pause:.0?}.",
+                    "The hub has closed the stream, {}; trying again in {pause}.",
                     closing(&reason)
                 );
                 view.show(&snapshot, &trouble)?;
@@ -192,12 +193,13 @@ impl<'a> View<'a> {
         let base = self.client.base();
         let mut lines = board::lay(snapshot, &screen, self.taken, self.status.all, base);
         let at = when::clock(&when::local(self.taken));
-        lines.push(String::new());
-        lines.push(if trouble.is_empty() {
-            screen.paint(Tone::Quiet, &format!("As of {at}. Ctrl-C ends."))
+        let (tone, foot) = if trouble.is_empty() {
+            (Tone::Quiet, format!("As of {at}. Ctrl-C ends."))
         } else {
-            screen.paint(Tone::Bad, &format!("As of {at}. {trouble}"))
-        });
+            (Tone::Bad, format!("As of {at}. {trouble}"))
+        };
+        lines.push(String::new());
+        lines.push(screen.paint(tone, &cut(&foot, screen.width())));
         let mut out = io::stdout().lock();
         let Some((_, rows)) = screen.size.filter(|_| self.on_terminal) else {
             writeln!(out, "{}\n", lines.join("\n"))?;

@@ -88,7 +88,10 @@ async fn follow(tail: &Tail) -> Result<ExitCode, Failure> {
         } else if let Some((tone, note)) = state.of(&item, &stream) {
             // In the order in which it happened, also where both go to the same terminal.
             lines.flush()?;
-            super::note(&Screen::stderr().paint(tone, &format!("-- {note}")));
+            let screen = Screen::stderr();
+            for line in wrap(&format!("-- {note}"), screen.width(), MOST_LINES) {
+                super::note(&screen.paint(tone, &line));
+            }
         }
         if left == Some(0) {
             lines.flush()?;
@@ -130,10 +133,11 @@ impl Notes {
             StreamItem::Closing { reason } => {
                 let pause = stream.pause().unwrap_or_default();
                 let note = format!("the hub closes the stream: {}", words::closing(reason));
+                let pause = when::span(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
                 self.once(&note)
-                    .then(|| (Tone::Odd, format!("{note}; trying again in {pause:.1?}")))
+                    .then(|| (Tone::Odd, format!("{note}; trying again in {pause}")))
             }
-            StreamItem::Interrupted { cause, retry_in } => {
+            StreamItem::Interrupted { cause, .. } => {
                 let note = if self.connected_before {
                     format!("interrupted: {}", plain(cause))
                 } else {
@@ -143,10 +147,8 @@ impl Notes {
                         plain(cause)
                     )
                 };
-                self.once(&note).then(|| {
-                    let retry = format!("trying again in {retry_in:.1?}, and until it is back");
-                    (Tone::Odd, format!("{note}; {retry}"))
-                })
+                self.once(&note)
+                    .then(|| (Tone::Odd, format!("{note}; trying until it is back")))
             }
             StreamItem::Event(_) | StreamItem::Snapshot(_) | StreamItem::Bookmark(_) => None,
         }

@@ -3,7 +3,10 @@
 //! Names, details and errors come from whoever may report to the hub. None of them may move the cursor, change
 //! the title or write to the clipboard of the person who looks.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal},
+    os::fd::AsFd,
+};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -59,22 +62,31 @@ pub(super) struct Screen {
 impl Screen {
     /// Standard output.
     pub(super) fn stdout() -> Self {
-        let terminal = io::stdout().is_terminal();
-        let size = terminal_size::terminal_size_of(io::stdout())
-            .map(|(width, height)| (usize::from(width.0), usize::from(height.0)));
-        Self {
-            size: terminal.then(|| size.unwrap_or((80, 24))),
-            colour: terminal && colours_wanted(),
-        }
+        Self::of(&io::stdout())
     }
 
     /// Standard error.
     pub(super) fn stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    fn of(out: &(impl IsTerminal + AsFd)) -> Self {
+        if !out.is_terminal() {
+            return Self::PAPER;
+        }
+        let size = terminal_size::terminal_size_of(out)
+            .map(|(width, height)| (usize::from(width.0), usize::from(height.0)));
         Self {
-            size: None,
-            colour: io::stderr().is_terminal() && colours_wanted(),
+            size: Some(size.unwrap_or((80, 24))),
+            colour: colours_wanted(),
         }
     }
+
+    /// No terminal: lines of any length, in black and white.
+    pub(super) const PAPER: Self = Self {
+        size: None,
+        colour: false,
+    };
 
     /// The columns of a line.
     pub(super) fn width(&self) -> usize {

@@ -71,16 +71,19 @@ fn summary(snapshot: &Value, screen: &Screen, base: &str) -> Vec<String> {
     } else {
         lines.extend([servers, work]);
     }
+    let mut warn = |words: &str| {
+        for line in wrap(words, screen.width(), MOST_LINES) {
+            lines.push(screen.paint(Tone::Odd, &line));
+        }
+    };
     if let Some(silent) = stats["selfSuspect"]["silent"].as_u64() {
-        let doubt = format!(
-            "{} fell silent at once, so the hub doubts itself and disconnects nobody for now",
-            counted(silent, "server")
-        );
-        lines.push(screen.paint(Tone::Odd, &doubt));
+        let who = counted(silent, "server");
+        warn(&format!(
+            "{who} fell silent at once, so the hub doubts itself and disconnects nobody for now"
+        ));
     }
     if stats["clockJump"].is_object() {
-        let jump = "the hub's clock jumped forward, so nothing is pruned by age for now";
-        lines.push(screen.paint(Tone::Odd, jump));
+        warn("The hub's clock jumped forward, so nothing is pruned by age for now");
     }
     lines
 }
@@ -318,7 +321,7 @@ mod tests {
                 "steps": [{"id": "a", "status": "completed"}, {"id": "b", "status": "running", "serverId": "alpha", "attempt": 2}]}],
             "stats": {"connectedServers": 2, "healthyServers": 1, "lostServers": 1, "activeWorkflows": 1, "uptimeMs": 5000}
         });
-        let screen = Screen::stderr();
+        let screen = Screen::PAPER;
         let lines = lay(&snapshot, &screen, 100_000, false, "http://hub");
         let expected = "\
 ● degraded  http://hub  up 5.0 s, 0 listeners
@@ -331,10 +334,6 @@ alpha   healthy    40 s ago   http  2
 
 WORKFLOW  PROGRESS              STEPS  FOR    NOW
 wf        ██████████░░░░░░░░░░  1/2    1.2 s  b on alpha (attempt 2)";
-        let lines: Vec<String> = lines
-            .iter()
-            .map(|line| line.replace("\u{1b}[0m", ""))
-            .collect();
         assert_eq!(lines.join("\n"), expected);
     }
 }
