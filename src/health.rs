@@ -147,9 +147,7 @@ impl Leases {
                 restarted.clone(),
             );
             let lease = if server.reason.as_deref() == Some("reported") {
-                let said = format!("reported {}: ", health::name(server.reported_health));
-                let detail = server.detail.as_deref();
-                lease.with_report(detail.and_then(|detail| detail.strip_prefix(&said)))
+                lease.with_report(server.detail.as_deref())
             } else {
                 lease
             };

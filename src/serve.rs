@@ -233,6 +233,8 @@ impl Door {
         builder
             .http1()
             .timer(TokioTimer::new())
+            // Who has sent its request and shut its side still waits for the answer.
+            .half_close(true)
             .header_read_timeout(self.limits.idle_timeout)
             .max_buf_size(HYPER_BUFFER * most);
         builder

@@ -176,29 +176,27 @@ impl Fresh {
 enum Parsed {
     /// A request for a stream over HTTP/1.1, whole and without a body.
     Stream(Box<Request<Body>>),
-    /// It may become one.
+    /// A head that isn't whole. Hyper's too is awaited here, where it has the time of a head and not that of an
+    /// idle connection.
     Partial,
     /// Hyper's.
     Other,
 }
 
 fn parse(read: &[u8], most: usize) -> Parsed {
-    let begins_alike = match read.get(STREAM.len()) {
-        None => STREAM.starts_with(read),
-        Some(next) => read.starts_with(STREAM) && matches!(next, b' ' | b'?'),
-    };
-    if !begins_alike || read.len() > most {
+    if read.len() > most {
         return Parsed::Other;
     }
+    let is_stream = read.starts_with(STREAM) && matches!(read.get(STREAM.len()), Some(b' ' | b'?'));
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     match head.parse(read) {
         Ok(httparse::Status::Partial) => Parsed::Partial,
-        Ok(httparse::Status::Complete(_)) => {
+        Ok(httparse::Status::Complete(_)) if is_stream => {
             request(&head).map_or(Parsed::Other, |request| Parsed::Stream(Box::new(request)))
         }
         // Hyper knows how to answer what isn't HTTP.
-        Err(_) => Parsed::Other,
+        Ok(httparse::Status::Complete(_)) | Err(_) => Parsed::Other,
     }
 }
 
@@ -280,8 +278,10 @@ mod tests {
             ("GE", "partial"),
             ("GET /events", "partial"),
             ("GET /events/history HTTP/1.1\r\n\r\n", "other"),
-            ("GET /eventsx", "other"),
-            ("POST /events HTTP/1.1\r\n", "other"),
+            ("GET /eventsx", "partial"),
+            ("GET /eventsx HTTP/1.1\r\nhost: a\r\n\r\n", "other"),
+            ("POST /events HTTP/1.1\r\n", "partial"),
+            ("POST /events HTTP/1.1\r\n\r\n{\"type", "other"),
             ("GET /events HTTP/1.0\r\n\r\n", "other"),
             (
                 "GET /events HTTP/1.1\r\ncontent-length: 1\r\n\r\nx",
@@ -290,7 +290,8 @@ mod tests {
             ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
             ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
-            ("\r\n", "other"),
+            ("PRI * HTTP/2", "other"),
+            ("not http\r\n", "other"),
         ];
         for (text, expected) in table {
             assert_eq!(way(text), expected, "{text:?}");
