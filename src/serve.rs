@@ -11,7 +11,14 @@ mod rewind;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -31,8 +38,7 @@ use hyper_util::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    runtime::Handle,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,8 +49,8 @@ use crate::{
     http::problem::Problem,
     streams::{Sink, Streams},
 };
-use accept::Acceptor;
-use direct::{Fresh, Way};
+use accept::{Acceptor, Reception};
+use direct::{Fresh, StreamRequest};
 
 /// Connections that the kernel keeps until they are accepted: enough for a storm of reconnects, so that
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
@@ -105,44 +111,22 @@ pub async fn serve(
     let graceful = Arc::new(GracefulShutdown::new());
     let tracker = TaskTracker::new();
     let cut = CancellationToken::new();
-    let door = Arc::new(Door {
-        router,
-        streams,
-        heads: Arc::new(Semaphore::new(limits.heads)),
-        limits,
-    });
-    let acceptor = {
-        let (door, graceful, tracker, cut) =
-            (door.clone(), graceful.clone(), tracker.clone(), cut.clone());
-        let runtime = tokio::runtime::Handle::current();
-        Acceptor::start(listener, move |socket, remote| {
-            let Ok(head) = runtime.block_on(door.heads.clone().acquire_owned()) else {
-                return;
-            };
-            let fresh = Fresh {
-                socket,
-                remote,
-                read: Vec::new(),
-            };
-            let connection = door.clone().connection(fresh, head, graceful.watcher());
-            let cut = cut.clone();
-            tracker.spawn_on(
-                async move {
-                    tokio::select! {
-                        () = connection => {}
-                        () = cut.cancelled() => {}
-                    }
-                },
-                &runtime,
-            );
-        })?
+    let grace = limits.grace;
+    let desk = Desk {
+        door: Arc::new(Door {
+            router,
+            streams,
+            limits: limits.clone(),
+        }),
+        graceful: graceful.clone(),
+        tracker: tracker.clone(),
+        cut: cut.clone(),
+        runtime: Handle::current(),
     };
+    let acceptor = Acceptor::start(listener, &limits, desk)?;
     shutdown.cancelled().await;
-    // Heads that are awaited give way, so that the thread isn't stuck behind them.
-    door.heads.close();
     drop(acceptor);
     tracker.close();
-    let grace = door.limits.grace;
     let _all_ended_in_time = timeout(grace, async {
         if let Some(graceful) = Arc::into_inner(graceful) {
             graceful.shutdown().await;
@@ -155,48 +139,88 @@ pub async fn serve(
     Ok(())
 }
 
+/// Where accepted connections are sent their way, on the accepting thread.
+struct Desk {
+    door: Arc<Door>,
+    graceful: Arc<GracefulShutdown>,
+    tracker: TaskTracker,
+    cut: CancellationToken,
+    runtime: Handle,
+}
+
+impl Reception for Desk {
+    fn asked(&mut self, fresh: Fresh, request: Option<StreamRequest>) {
+        let Some(request) = request else {
+            return self.spawn(
+                self.door
+                    .clone()
+                    .serve(fresh, None, self.graceful.watcher()),
+            );
+        };
+        let mut answered = Box::pin(self.door.clone().answer(
+            fresh,
+            request,
+            self.graceful.watcher(),
+        ));
+        // Most streams know their place without waiting for anything, and need no task.
+        let _inside = self.runtime.enter();
+        if answered
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            self.spawn(answered);
+        }
+    }
+}
+
+impl Desk {
+    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        let cut = self.cut.clone();
+        let connection = async move {
+            tokio::select! {
+                () = connection => {}
+                () = cut.cancelled() => {}
+            }
+        };
+        self.tracker.spawn_on(connection, &self.runtime);
+    }
+}
+
 /// What all connections share.
 struct Door {
     router: Router,
     streams: Arc<Streams>,
-    heads: Arc<Semaphore>,
     limits: Limits,
 }
 
 impl Door {
-    async fn connection(
-        self: Arc<Self>,
-        fresh: Fresh,
-        head: OwnedSemaphorePermit,
-        watcher: Watcher,
-    ) {
-        if let Some(tls) = &self.limits.tls {
-            let remote = fresh.remote;
-            let shaken = async { tls.accept(TcpStream::from_std(fresh.socket.into())?).await };
-            match Box::pin(shaken).await {
-                Ok(socket) => {
-                    drop(head);
-                    Box::pin(self.hyper(socket, remote, None, true, watcher)).await;
-                }
-                Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
-            }
-            return;
+    /// Answers a request for a stream, by a stream or by whatever else the router says.
+    async fn answer(self: Arc<Self>, fresh: Fresh, request: StreamRequest, watcher: Watcher) {
+        let answer = direct::route(&self.router, request, fresh.remote).await;
+        match direct::opening(&answer) {
+            Some(opening) => self.streams.open(opening, Sink::Socket(fresh.socket)),
+            // Boxed, so that a stream's short life here doesn't take the room of hyper's connection.
+            None => Box::pin(self.serve(fresh, Some(Box::new(answer)), watcher)).await,
         }
-        let way = direct::find(&self.router, fresh, &self.limits).await;
-        drop(head);
-        match way {
-            Way::Gone => {}
-            Way::Stream { socket, opening } => self.streams.open(*opening, Sink::Socket(socket)),
-            Way::Hyper { fresh, answer } => {
-                let remote = fresh.remote;
-                match fresh.into_tokio() {
-                    // Boxed, so that a stream's short life here doesn't take the room of hyper's connection.
-                    Ok(io) => Box::pin(self.hyper(io, remote, answer, false, watcher)).await,
-                    Err(error) => {
-                        tracing::warn!("connection from {remote} can't be served: {error}")
-                    }
-                }
+    }
+
+    /// Serves a connection by hyper, after a handshake where it is encrypted; `first` is the answer to its first
+    /// request, where that is known.
+    async fn serve(self: Arc<Self>, fresh: Fresh, first: Option<Box<Response>>, watcher: Watcher) {
+        let remote = fresh.remote;
+        let io = match fresh.into_tokio() {
+            Ok(io) => io,
+            Err(error) => {
+                return tracing::warn!("connection from {remote} can't be served: {error}");
             }
+        };
+        let Some(tls) = &self.limits.tls else {
+            return self.hyper(io, remote, first, false, watcher).await;
+        };
+        match tls.accept(io.into_inner()).await {
+            Ok(io) => self.hyper(io, remote, first, true, watcher).await,
+            Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
         }
     }
 

@@ -186,12 +186,19 @@ async fn open(app: &App, wanted: Wanted, permit: Permit) -> Result<Opening, Prob
     };
     // A client that comes back to a place that is kept needs no snapshot again.
     let needs_state = matches!(place.verdict, Verdict::Live | Verdict::Gap(_));
-    let prologue = (query == Start::Snapshot && needs_state).then(|| {
-        let snapshot = Snapshot::take(app, filter.clone());
-        let id = snapshot.id();
+    let prologue = if query == Start::Snapshot && needs_state {
+        // Cutting a large state takes a while, in which others shall be answered.
+        let (app, filter) = (app.clone(), filter.clone());
+        let snapshot = blocking(move || {
+            let snapshot = Snapshot::take(&app, filter);
+            (snapshot.id(), prologue(snapshot))
+        });
+        let (id, prologue) = snapshot.await?;
         place.after = id.sequence;
-        prologue(snapshot, id)
-    });
+        Some(prologue)
+    } else {
+        None
+    };
     let opened = opened(app, &place, prologue.is_some());
     let Place { after, verdict, .. } = place;
     Ok(Opening {
@@ -207,7 +214,8 @@ async fn open(app: &App, wanted: Wanted, permit: Permit) -> Result<Opening, Prob
 }
 
 /// The parts of a snapshot as frames, the id on the last.
-fn prologue(snapshot: Snapshot, id: Position) -> Prologue {
+fn prologue(snapshot: Snapshot) -> Prologue {
+    let id = snapshot.id();
     let mut parts = snapshot.parts().peekable();
     Box::new(std::iter::from_fn(move || {
         let part = parts.next()?;

@@ -16,10 +16,10 @@ use axum::{
     },
     response::Response,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 use tower::Service;
 
-use super::{Limits, rewind::Rewind};
+use super::rewind::Rewind;
 use crate::streams::{
     Opening,
     handoff::{DirectSocket, Handoff},
@@ -34,90 +34,60 @@ const MAX_HEADERS: usize = 64;
 /// Bytes that are read at first: what a browser's request takes.
 const READ: usize = 1024;
 
-/// A connection that hasn't been served yet: outside of tokio's poll, which a stream's socket never enters if its
-/// request is there when it is accepted.
+/// A whole request for a stream.
+pub(super) type StreamRequest = Box<Request<Body>>;
+
+/// A connection that hasn't been served yet.
 pub(super) struct Fresh {
     pub(super) socket: mio::net::TcpStream,
     pub(super) remote: SocketAddr,
     /// What was read of it.
-    pub(super) read: Vec<u8>,
-}
-
-/// Which way a connection goes.
-pub(super) enum Way {
-    /// Its first request was answered with a stream.
-    Stream {
-        socket: mio::net::TcpStream,
-        /// It has the response's head before its first frame.
-        opening: Box<Opening>,
-    },
-    /// Everything else.
-    Hyper {
-        fresh: Fresh,
-        /// The answer to its first request, where the router gave it already.
-        answer: Option<Box<Response>>,
-    },
-    /// The client closed it, or took too long to ask for anything.
-    Gone,
-}
-
-/// Reads what a fresh connection asks for first, and no more than it takes to know its way; routes it where
-/// that may be the short one. A head that takes longer than it may ends the connection.
-pub(super) async fn find(router: &Router, mut fresh: Fresh, limits: &Limits) -> Way {
-    let request = match fresh.read_request(limits.head_bytes) {
-        Read::Partial => match timeout(
-            limits.head_timeout,
-            fresh.wait_for_request(limits.head_bytes),
-        )
-        .await
-        {
-            Ok(Ok((waited, request))) => {
-                fresh = waited;
-                request
-            }
-            Ok(Err(_)) | Err(_) => return Way::Gone,
-        },
-        Read::Request(request) => request,
-        Read::Gone => return Way::Gone,
-    };
-    let Some(mut request) = request else {
-        return Way::Hyper {
-            fresh,
-            answer: None,
-        };
-    };
-    request.extensions_mut().insert(ConnectInfo(fresh.remote));
-    request.extensions_mut().insert(DirectSocket);
-    let Ok(answer) = router.clone().call(*request).await;
-    match answer.extensions().get::<Handoff>().and_then(Handoff::take) {
-        Some(mut opening) => {
-            let mut head = head(&answer);
-            head.append(&mut opening.opened);
-            opening.opened = head;
-            Way::Stream {
-                socket: fresh.socket,
-                opening: Box::new(opening),
-            }
-        }
-        None => Way::Hyper {
-            fresh,
-            answer: Some(Box::new(answer)),
-        },
-    }
+    read: Vec<u8>,
 }
 
 /// What a read led to.
-enum Read {
+pub(super) enum Read {
     /// A request for a stream, or `None` where the connection is hyper's.
-    Request(Option<Box<Request<Body>>>),
+    Request(Option<StreamRequest>),
     /// More is to come.
     Partial,
+    /// The client closed it.
     Gone,
 }
 
+/// Asks the router.
+pub(super) async fn route(
+    router: &Router,
+    mut request: StreamRequest,
+    remote: SocketAddr,
+) -> Response {
+    request.extensions_mut().insert(ConnectInfo(remote));
+    request.extensions_mut().insert(DirectSocket);
+    let Ok(answer) = router.clone().call(*request).await;
+    answer
+}
+
+/// The stream to open, where the answer is one: it has the response's head before its first frame.
+pub(super) fn opening(answer: &Response) -> Option<Opening> {
+    let mut opening = answer.extensions().get::<Handoff>()?.take()?;
+    let mut head = head(answer);
+    head.append(&mut opening.opened);
+    opening.opened = head;
+    Some(opening)
+}
+
 impl Fresh {
-    /// Reads what is there.
-    fn read_request(&mut self, most: usize) -> Read {
+    /// A connection of which nothing was read.
+    pub(super) fn new(socket: mio::net::TcpStream, remote: SocketAddr) -> Self {
+        Self {
+            socket,
+            remote,
+            read: Vec::new(),
+        }
+    }
+
+    /// Reads what is there, and no more than it takes to know its way.
+    pub(super) fn read_request(&mut self, most: usize) -> Read {
         let mut buffer = [0; READ];
         loop {
             match self.socket.read(&mut buffer) {
@@ -137,35 +107,6 @@ impl Fresh {
         }
     }
 
-    /// Waits for the rest of a request, or for enough of it. In tokio's poll for as long as that takes.
-    async fn wait_for_request(self, most: usize) -> io::Result<(Self, Option<Box<Request<Body>>>)> {
-        let socket = TcpStream::from_std(self.socket.into())?;
-        let mut read = self.read;
-        loop {
-            socket.readable().await?;
-            let request = match socket.try_read_buf(&mut read) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(_) => parse(&read, most),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            };
-            let request = match request {
-                Parsed::Partial => continue,
-                Parsed::Stream(request) => Some(request),
-                Parsed::Other => None,
-            };
-            let socket = mio::net::TcpStream::from_std(socket.into_std()?);
-            return Ok((
-                Self {
-                    socket,
-                    read,
-                    ..self
-                },
-                request,
-            ));
-        }
-    }
-
     /// The socket as hyper wants it, what was read of it first.
     pub(super) fn into_tokio(self) -> io::Result<Rewind> {
         let socket = TcpStream::from_std(self.socket.into())?;
@@ -175,7 +116,7 @@ impl Fresh {
 
 enum Parsed {
     /// A request for a stream over HTTP/1.1, whole and without a body.
-    Stream(Box<Request<Body>>),
+    Stream(StreamRequest),
     /// A head that isn't whole. Hyper's too is awaited here, where it has the time of a head and not that of an
     /// idle connection.
     Partial,

@@ -28,6 +28,13 @@ impl Rewind {
     }
 }
 
+impl Rewind {
+    /// The socket alone, where nothing of it was read.
+    pub(super) fn into_inner(self) -> TcpStream {
+        self.socket
+    }
+}
+
 impl AsyncRead for Rewind {
     fn poll_read(
         mut self: Pin<&mut Self>,
