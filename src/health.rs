@@ -29,7 +29,7 @@ use crate::{
         Command, Event, EventData, InstanceId, Rejection, ServerId, State,
         command::ChangeHealth,
         event::Health,
-        health::{self, Heartbeat, Lease, Rules},
+        health::{Heartbeat, Lease, Rules},
         server::{
             LeaseView, Server,
             view::{Grounds, Metrics},

@@ -290,7 +290,7 @@ async fn status_shows_the_fleet_and_its_exit_codes_tell_scripts() {
     assert!(ended.out.starts_with("● degraded  http://127.0.0.1:"));
     assert_eq!(
         find("beta"),
-        "beta unhealthy just now http 0 reported unhealthy: the disk is full"
+        "beta unhealthy just now http 0 the disk is full"
     );
     assert_eq!(find("alpha"), "alpha healthy just now http 0");
     assert!(find("wf").starts_with("wf ██████████░░░░░░░░░░ 1/2 "));
