@@ -64,7 +64,7 @@ pub enum ClientError {
         /// In words.
         detail: String,
         /// The whole problem.
-        problem: Value,
+        problem: Box<Value>,
     },
     /// The answer isn't what the contract says.
     #[error("the hub's answer can't be read: {0}")]
@@ -374,7 +374,7 @@ fn refused(status: StatusCode, text: &[u8]) -> ClientError {
         status,
         slug: field("type"),
         detail,
-        problem,
+        problem: Box::new(problem),
     }
 }
 
