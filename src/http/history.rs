@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use axum::{
     body::Body,
-    extract::{RawPathParams, State as Shared},
+    extract::{RawPathParams, State as Shared, rejection::RawPathParamsRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY},
@@ -133,13 +133,15 @@ async fn history(
 async fn event(
     Shared(app): Shared<App>,
     guest: Guest,
-    path: RawPathParams,
+    path: Result<RawPathParams, RawPathParamsRejection>,
     query: Query,
 ) -> Result<Response, Problem> {
     require_events(&app)?;
     query.only(&[])?;
+    // One that doesn't decode is of no event, as any other that the hub never gave out.
     let id = path
         .iter()
+        .flat_map(RawPathParams::iter)
         .next()
         .map(|(_, id)| id.to_owned())
         .unwrap_or_default();

@@ -37,7 +37,7 @@ struct PatternsBody {
 }
 
 /// All patterns
-#[utoipa::path(get, path = "/patterns", tag = "patterns", responses((status = 200, body = PatternsBody)))]
+#[utoipa::path(get, operation_id = "list_patterns", path = "/patterns", tag = "patterns", responses((status = 200, body = PatternsBody)))]
 async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
     query.only(&["limit", "cursor"])?;
     let patterns = app.hub.state().patterns.iter().cloned().collect();
@@ -50,6 +50,7 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Proble
 /// One pattern
 #[utoipa::path(
     get,
+    operation_id = "get_pattern",
     path = "/patterns/{name}",
     tag = "patterns",
     params(("name" = String, Path, description = "The pattern", example = "server_chaining")),

@@ -86,6 +86,7 @@ struct ServerList {
 /// by OR, tags by AND.
 #[utoipa::path(
     get,
+    operation_id = "list_servers",
     path = "/servers",
     tag = "servers",
     params(
@@ -132,6 +133,7 @@ async fn list(
 /// One server
 #[utoipa::path(
     get,
+    operation_id = "get_server",
     path = "/servers/{id}",
     tag = "servers",
     params(("id" = String, Path, example = "lms-server-001")),

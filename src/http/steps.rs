@@ -51,6 +51,7 @@ struct StepsBody {
 /// server. With `wait` the answer is held until there is one.
 #[utoipa::path(
     get,
+    operation_id = "list_steps",
     path = "/steps",
     tag = "workflows",
     params(

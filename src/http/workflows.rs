@@ -78,6 +78,7 @@ async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result
 /// All workflows
 #[utoipa::path(
     get,
+    operation_id = "list_workflows",
     path = "/workflows",
     tag = "workflows",
     params(
@@ -115,6 +116,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
 /// One workflow
 #[utoipa::path(
     get,
+    operation_id = "get_workflow",
     path = "/workflows/{id}",
     tag = "workflows",
     params(("id" = String, Path, description = "The workflow", example = "assessment-42")),

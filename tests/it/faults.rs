@@ -158,6 +158,11 @@ async fn a_truncated_log_is_told_and_what_is_left_of_it_is_saved() {
         println!("hub.db of {size} bytes cut to {length}: {outcome:?}");
         let verified = log(&["verify"], copy.path(), None).await;
         assert_eq!(verified.status.code(), Some(1), "{length}: {verified:?}");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let saved = log(&["salvage"], copy.path(), Some(elsewhere.path())).await;
+        assert_eq!(saved.status.code(), Some(1), "{length}: {saved:?}");
+        let said = String::from_utf8_lossy(&saved.stdout);
+        println!("salvaged: {said}{}", told_on_stderr(&saved));
     }
 }
 
@@ -269,6 +274,114 @@ async fn salvage_copies_what_is_good_and_the_copy_serves_it() {
     assert_eq!(kept, whole);
     is_unknown(&hub, &told[&3]).await;
     hub.kill().await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_acknowledges_nothing_and_ends_the_hub_for_a_new_start_to_find_out() {
+    let Some(disk) = FaultySyncs::new() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let hub = HubProcess::start(directory.path(), &disk.variables()).await;
+    let told = write(&hub.client, 0..20).await;
+    disk.set("fail");
+    let unknown = try_write(&hub.client, 20).await;
+    unknown
+        .expect_err("not acknowledged")
+        .problem(503, "log-unknown");
+    assert_eq!(hub.wait().await.code(), Some(1));
+    // While syncs fail, it doesn't even begin.
+    let refused = HubProcess::try_start(directory.path(), &disk.variables()).await;
+    let refused = refused.err().expect("it refuses");
+    assert_eq!(refused.status.code(), Some(1));
+    println!("a start on it: {}", told_on_stderr(&refused).trim());
+    disk.unset("fail");
+    let hub = HubProcess::start(directory.path(), &disk.variables()).await;
+    let mut kept = served(&hub.client).await;
+    // It wasn't known whether it is there.
+    kept.remove(&20);
+    assert_eq!(kept, told);
+    hub.kill().await;
+}
+
+#[tokio::test]
+async fn a_slow_disk_makes_changes_wait_and_nothing_else() {
+    let Some(disk) = FaultySyncs::new() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let hub = HubProcess::start(directory.path(), &disk.variables()).await;
+    let mut told = write(&hub.client, 0..5).await;
+    disk.set("slow");
+    let client = hub.client.clone();
+    let writing = tokio::spawn(async move {
+        let began = std::time::Instant::now();
+        (write(&client, 5..9).await, began.elapsed())
+    });
+    let mut slowest = Duration::ZERO;
+    while !writing.is_finished() {
+        let asked = std::time::Instant::now();
+        let reply = hub.client.get("/snapshot").await;
+        assert_eq!(reply.status, 200);
+        slowest = slowest.max(asked.elapsed());
+    }
+    let (new, took) = writing.await.expect("written");
+    assert!(took >= 4 * Duration::from_millis(300), "{took:?}");
+    assert!(
+        slowest < took / 2,
+        "reads don't wait for syncs: {slowest:?}"
+    );
+    told.extend(new);
+    check(&hub.client, &told).await;
+    println!("4 changes took {took:?}, a read beside them {slowest:?} at most");
+    hub.kill().await;
+}
+
+/// Syncs that fail or take their time on demand, by a library that is preloaded into a hub.
+struct FaultySyncs {
+    directory: tempfile::TempDir,
+    library: String,
+    faults: String,
+}
+
+impl FaultySyncs {
+    /// Compiles it; without a C compiler, says so, and the test is left out.
+    fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let library = directory.path().join("sync.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/faults/sync.c");
+        let compiled = std::process::Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .output();
+        match compiled {
+            Ok(output) if output.status.success() => Some(Self {
+                library: library.display().to_string(),
+                faults: directory.path().display().to_string(),
+                directory,
+            }),
+            refused => {
+                println!("left out: there is no C compiler here: {refused:?}");
+                None
+            }
+        }
+    }
+
+    fn variables(&self) -> [(&str, &str); 2] {
+        [
+            ("LD_PRELOAD", self.library.as_str()),
+            ("TIMEBACK_FAULTS", self.faults.as_str()),
+        ]
+    }
+
+    fn set(&self, fault: &str) {
+        std::fs::write(self.directory.path().join(fault), "").expect("set");
+    }
+
+    fn unset(&self, fault: &str) {
+        std::fs::remove_file(self.directory.path().join(fault)).expect("unset");
+    }
 }
 
 /// A file system of so many megabytes, gone when dropped.

@@ -31,6 +31,7 @@ mod resume;
 mod retention;
 mod servers;
 mod snapshot;
+mod soak;
 mod state;
 mod storm;
 mod support;

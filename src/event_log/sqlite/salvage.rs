@@ -47,7 +47,7 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
         });
     }
     let _lock = Lock::take(from)?;
-    let old = schema::open_reader(&file).map_err(|e| super::refused(from, e))?;
+    let old = schema::open_damaged(&file).map_err(|e| super::refused(from, e))?;
     let (mut new, _) = super::open_parts(to)?;
     let standing = recover::standing(&old).map_err(|e| failed(e.to_string()))?;
     let mut report = Report::default();

@@ -103,11 +103,25 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
 /// # Errors
 /// [`Unusable`].
 pub(super) fn open_reader(path: &Path) -> Result<Connection, Unusable> {
+    open_to_read(path, "")
+}
+
+/// The same for a file that may be damaged: SQLite refuses one that is shorter than its header says, unless the
+/// schema may be written, which it isn't.
+///
+/// # Errors
+/// [`Unusable`].
+pub(super) fn open_damaged(path: &Path) -> Result<Connection, Unusable> {
+    open_to_read(path, "PRAGMA writable_schema = ON;")
+}
+
+fn open_to_read(path: &Path, first: &str) -> Result<Connection, Unusable> {
     check_linked()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.execute_batch(first)?;
     connection.execute_batch(
         "PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY;",
     )?;

@@ -29,7 +29,7 @@ pub fn verify(directory: &Path) -> Result<Report, OpenError> {
         directory: directory.to_owned(),
         cause,
     };
-    let connection = schema::open_reader(&directory.join(schema::FILE))
+    let connection = schema::open_damaged(&directory.join(schema::FILE))
         .map_err(|e| super::refused(directory, e))?;
     inspect(&connection).map_err(|e| failed(e.to_string()))
 }

@@ -1,0 +1,58 @@
+//! Garbage: what is kept in `tests/corpus` is mutated by a seeded generator and thrown at the hub, at its parsers and
+//! at its log. Nothing may panic, no answer may be a server's error, and every refusal is a problem document.
+//!
+//! `TIMEBACK_GARBAGE_CASES` asks for so many cases of each target, `TIMEBACK_GARBAGE_SEED` for other ones. A case
+//! depends on its number alone; a failing one says how to replay it.
+
+mod blocks;
+#[path = "../simulation/chance.rs"]
+mod chance;
+mod mutate;
+mod parsers;
+mod requests;
+
+use chance::Chance;
+
+/// What one target is thrown: each case has a generator of its own.
+pub(crate) fn cases(by_default: u64) -> impl Iterator<Item = (Case, Chance)> {
+    let first = variable("TIMEBACK_GARBAGE_SEED").unwrap_or(1);
+    let count = variable("TIMEBACK_GARBAGE_CASES").unwrap_or(by_default);
+    (first..first + count).map(|seed| {
+        let case = Case {
+            seed,
+            input: String::new(),
+        };
+        (case, Chance::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    })
+}
+
+/// Says what failed, and how to have it again.
+pub(crate) struct Case {
+    seed: u64,
+    pub(crate) input: String,
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "failed on: {}\nto replay it: TIMEBACK_GARBAGE_SEED={} TIMEBACK_GARBAGE_CASES=1 cargo test --test garbage",
+                self.input.escape_debug(),
+                self.seed
+            );
+        }
+    }
+}
+
+/// The lines of a file of the corpus.
+pub(crate) fn corpus(file: &str) -> Vec<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(file);
+    let text = std::fs::read_to_string(path).expect("a file of the corpus");
+    text.lines().map(str::to_owned).collect()
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
