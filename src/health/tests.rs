@@ -45,7 +45,7 @@ impl World {
     fn with(names: &[&str]) -> Self {
         let mut world = Self::new();
         for name in names {
-            world.register(name, json!({}));
+            world.register(name, &json!({}));
         }
         world.told.clear();
         world
@@ -81,7 +81,7 @@ impl World {
         true
     }
 
-    fn register(&mut self, name: &str, more: serde_json::Value) {
+    fn register(&mut self, name: &str, more: &serde_json::Value) {
         let mut body =
             json!({"id": name, "name": name, "transport": "http", "heartbeatIntervalMs": 1000});
         body.as_object_mut()
@@ -109,11 +109,11 @@ impl World {
     }
 
     fn beat(&mut self, name: &str) -> Beat {
-        self.beat_with(name, Heartbeat::default()).unwrap()
+        self.beat_with(name, &Heartbeat::default()).unwrap()
     }
 
-    fn beat_with(&mut self, name: &str, heartbeat: Heartbeat) -> Result<Beat, Rejection> {
-        let beat = self.leases.heartbeat(&id(name), &heartbeat)?;
+    fn beat_with(&mut self, name: &str, heartbeat: &Heartbeat) -> Result<Beat, Rejection> {
+        let beat = self.leases.heartbeat(&id(name), heartbeat)?;
         if let Some(change) = &beat.change {
             self.execute(&Command::ChangeHealth(ChangeHealth::clone(change)));
         }
@@ -213,19 +213,19 @@ fn a_heartbeat_that_changes_the_verdict_says_so() {
 #[test]
 fn whoever_is_not_connected_or_replaced_is_told() {
     let mut world = World::with(&[]);
-    let unknown = world.beat_with("a", Heartbeat::default());
+    let unknown = world.beat_with("a", &Heartbeat::default());
     assert_eq!(unknown, Err(Rejection::ServerNotRegistered(id("a"))));
 
-    world.register("a", json!({"instanceId": "one"}));
-    world.register("a", json!({"instanceId": "two"}));
+    world.register("a", &json!({"instanceId": "one"}));
+    world.register("a", &json!({"instanceId": "two"}));
     let named = |text: &str| Heartbeat {
         instance_id: Some(InstanceId::parse(text).unwrap()),
         ..Heartbeat::default()
     };
-    let replaced = world.beat_with("a", named("one"));
+    let replaced = world.beat_with("a", &named("one"));
     assert_eq!(replaced, Err(Rejection::InstanceReplaced(id("a"))));
-    assert!(world.beat_with("a", named("two")).is_ok());
-    assert!(world.beat_with("a", Heartbeat::default()).is_ok());
+    assert!(world.beat_with("a", &named("two")).is_ok());
+    assert!(world.beat_with("a", &Heartbeat::default()).is_ok());
 
     world.execute(&Command::Deregister(Deregister {
         server: id("a"),
@@ -235,7 +235,7 @@ fn whoever_is_not_connected_or_replaced_is_told() {
         last_seen_at: None,
         occurred_at: None,
     }));
-    let gone = world.beat_with("a", named("two"));
+    let gone = world.beat_with("a", &named("two"));
     assert_eq!(gone, Err(Rejection::ServerNotRegistered(id("a"))));
 }
 
@@ -243,10 +243,10 @@ fn whoever_is_not_connected_or_replaced_is_told() {
 fn registering_again_renews_and_takes_over_a_new_interval() {
     let mut world = World::with(&["a"]);
     world.pass(1450);
-    world.register("a", json!({}));
+    world.register("a", &json!({}));
     world.pass(1450);
     assert_eq!(world.health("a"), Healthy, "renewed");
-    world.register("a", json!({"heartbeatIntervalMs": 100}));
+    world.register("a", &json!({"heartbeatIntervalMs": 100}));
     world.pass(150);
     assert_eq!(world.health("a"), Degraded, "by the shorter interval");
     let view = world.leases.view(&id("a")).unwrap();
@@ -291,8 +291,8 @@ fn an_answer_about_a_former_connection_touches_nothing() {
     let mut world = World::with(&["a"]);
     world.clock.advance(1500);
     let asks = world.leases.tick();
-    world.register("a", json!({"instanceId": "one"}));
-    world.register("a", json!({"instanceId": "two"}));
+    world.register("a", &json!({"instanceId": "one"}));
+    world.register("a", &json!({"instanceId": "two"}));
     world.execute(&asks[0].command);
     world.leases.settle(&asks[0], true, &world.state);
     assert_eq!(world.health("a"), Healthy);
@@ -329,7 +329,7 @@ fn a_preview_tells_the_consequence_and_changes_nothing() {
 fn what_it_measured_last_is_shown() {
     let mut world = World::with(&["a"]);
     let heartbeat = Heartbeat::from_slice(br#"{"metrics":{"queue":3}}"#).unwrap();
-    world.beat_with("a", heartbeat).unwrap();
+    world.beat_with("a", &heartbeat).unwrap();
     world.beat("a");
     let metrics = world.leases.view(&id("a")).unwrap().metrics.unwrap();
     assert_eq!(metrics.get("queue"), Some(&3.0));

@@ -46,14 +46,14 @@ fn with(name: &str, value: Value) -> Value {
     claims
 }
 
-fn token(header: Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let message = format!("{}.{}", b64(header.to_string()), b64(claims.to_string()));
     let signature = b64(sign(message.as_bytes()));
     format!("{message}.{signature}")
 }
 
 fn hs256(claims: &Value) -> String {
-    token(json!({"alg": "HS256"}), claims, |message| {
+    token(&json!({"alg": "HS256"}), claims, |message| {
         by_secret(SECRET.as_bytes(), message)
     })
 }
@@ -94,7 +94,7 @@ impl Signers {
     }
 
     fn es256(&self, kid: &str, claims: &Value) -> String {
-        token(json!({"alg": "ES256", "kid": kid}), claims, |message| {
+        token(&json!({"alg": "ES256", "kid": kid}), claims, |message| {
             self.ec
                 .sign(&SystemRandom::new(), message)
                 .unwrap()
@@ -104,7 +104,7 @@ impl Signers {
     }
 
     fn eddsa(&self, claims: &Value) -> String {
-        token(json!({"alg": "EdDSA"}), claims, |message| {
+        token(&json!({"alg": "EdDSA"}), claims, |message| {
             self.ed.sign(message).as_ref().to_vec()
         })
     }
@@ -192,16 +192,16 @@ async fn forgeries_are_refused() {
     let (head, rest) = good.split_once('.').unwrap();
     let (_, signature) = rest.split_once('.').unwrap();
     let other = b64(with("scope", json!("admin")).to_string());
-    let unsigned = token(json!({"alg": "none"}), &claims(), |_| Vec::new());
+    let unsigned = token(&json!({"alg": "none"}), &claims(), |_| Vec::new());
     let critical = token(
-        json!({"alg": "HS256", "crit": ["exp"]}),
+        &json!({"alg": "HS256", "crit": ["exp"]}),
         &claims(),
         |message| by_secret(SECRET.as_bytes(), message),
     );
-    let strong = token(json!({"alg": "HS512"}), &claims(), |message| {
+    let strong = token(&json!({"alg": "HS512"}), &claims(), |message| {
         by_secret(SECRET.as_bytes(), message)
     });
-    let anothers = token(json!({"alg": "HS256"}), &claims(), |message| {
+    let anothers = token(&json!({"alg": "HS256"}), &claims(), |message| {
         by_secret(b"another", message)
     });
     for forged in [
@@ -262,7 +262,7 @@ async fn public_keys_of_every_kind_check_what_is_theirs() {
     // The oldest trick: what everybody knows of the key, taken for a shared secret.
     let public = signers.ed.public_key().as_ref();
     let confused = token(
-        json!({"alg": "HS256", "kid": "ed-1"}),
+        &json!({"alg": "HS256", "kid": "ed-1"}),
         &claims(),
         |message| by_secret(public, message),
     );

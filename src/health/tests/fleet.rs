@@ -57,7 +57,7 @@ fn a_stall_of_the_hubs_own_timers_counts_for_nobody() {
     world.pass(1000);
     world.clock.advance(60_000);
     // A heartbeat that waited in a socket is taken in before the monitor wakes.
-    world.register("b", json!({}));
+    world.register("b", &json!({}));
     world.leases.forgive(60_000);
     world.tick();
     world.pass(400);
@@ -80,7 +80,7 @@ fn after_a_restart_everybody_has_a_fresh_interval_and_red_stays_red() {
         detail: Some("slow".to_owned()),
         ..report(Degraded)
     };
-    world.beat_with("said", slow).unwrap();
+    world.beat_with("said", &slow).unwrap();
     world.live(3500, &["said", "well"]);
     assert_eq!(world.health("ill"), Unhealthy);
     let saved = world.leases.save().unwrap();
@@ -104,10 +104,7 @@ fn after_a_restart_everybody_has_a_fresh_interval_and_red_stays_red() {
         detail.starts_with("not seen since the hub restarted at 20"),
         "{detail}"
     );
-    assert_eq!(
-        view(&world, "said").detail.as_deref(),
-        Some("slow")
-    );
+    assert_eq!(view(&world, "said").detail.as_deref(), Some("slow"));
     assert_eq!(view(&world, "well").detail, None);
 
     world.pass(50);

@@ -33,11 +33,11 @@ fn state_and_leases_agree_in_the_end() {
             match deed {
                 Deed::Beat(who, health) => {
                     let heartbeat = Heartbeat { health, ..Heartbeat::default() };
-                    let known = world.beat_with(names[who], heartbeat).is_ok();
+                    let known = world.beat_with(names[who], &heartbeat).is_ok();
                     prop_assert_eq!(known, world.is_connected(names[who]));
                 }
                 Deed::Register(who, instance) => {
-                    world.register(names[who], json!({"instanceId": format!("i{instance}")}));
+                    world.register(names[who], &json!({"instanceId": format!("i{instance}")}));
                 }
                 Deed::Leave(who) => {
                     let leave = Deregister { server: id(names[who]), reason: "bye".to_owned(), connection: None,
