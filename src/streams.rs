@@ -204,21 +204,21 @@ impl Streams {
             lags: (0..shards).map(|_| AtomicU64::new(0)).collect(),
         });
         let readers = Arc::new(reading::Pool::new(log.clone()));
-        let mut streams = Self {
+        let around = shard::Around {
             shared: shared.clone(),
+            tail,
+            log,
+            readers: readers.clone(),
+        };
+        let mut streams = Self {
+            shared,
             ports: Vec::new(),
             next: AtomicUsize::new(0),
             readers: readers.clone(),
             threads: Mutex::default(),
         };
         for number in 0..shards {
-            let shard = shard::Shard::new(
-                number,
-                shared.clone(),
-                tail.clone(),
-                log.clone(),
-                readers.clone(),
-            )?;
+            let shard = shard::Shard::new(number, around.clone())?;
             streams.ports.push(shard.port().clone());
             let thread = thread::Builder::new()
                 .name(format!("streams-{number}"))

@@ -44,6 +44,15 @@ const ENDS: usize = 64;
 /// Bytes of log pages that blocked streams of one loop may keep; beyond it they drop them and read again.
 const HELD_BYTES: usize = 64 << 20;
 
+/// What all loops share.
+#[derive(Clone)]
+pub(super) struct Around {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tail: Arc<Tail>,
+    pub(super) log: Arc<dyn LogReader>,
+    pub(super) readers: Arc<Pool>,
+}
+
 /// One loop.
 pub(super) struct Shard {
     core: Core,
@@ -85,13 +94,13 @@ struct Core {
 }
 
 impl Shard {
-    pub(super) fn new(
-        number: usize,
-        shared: Arc<Shared>,
-        tail: Arc<Tail>,
-        log: Arc<dyn LogReader>,
-        readers: Arc<Pool>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(number: usize, around: Around) -> io::Result<Self> {
+        let Around {
+            shared,
+            tail,
+            log,
+            readers,
+        } = around;
         let poll = mio::Poll::new()?;
         let wake = Arc::new(Wake::new(mio::Waker::new(poll.registry(), WAKE)?));
         tail.watch(wake.clone());
