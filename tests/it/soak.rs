@@ -131,7 +131,7 @@ async fn produce(client: Client, worker: usize, made: Arc<AtomicU64>, stop: Arc<
             (
                 Method::POST,
                 "/events".to_owned(),
-                json!({"type": "soak.test", "data": {"n": n, "text": "x".repeat(500)}}),
+                json!({"type": "soak.test", "data": {"n": n, "text": "x".repeat(20_000)}}),
             ),
             (Method::DELETE, format!("/servers/s-{id}"), json!(null)),
             (
