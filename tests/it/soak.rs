@@ -22,6 +22,9 @@ const SECONDS: u64 = 4;
 /// connections of this test's own client take.
 const KEPT_FILES: usize = 40;
 
+/// Memory that must be enough, however long it takes.
+const MOST_KB: usize = 600 * 1024;
+
 /// How long what was used may take to be given back: idle threads wait for work for ten seconds.
 const SETTLING: Duration = Duration::from_secs(40);
 
@@ -91,6 +94,8 @@ async fn files_and_threads_return_to_the_start() {
         end = taken(hub.id());
     }
     println!("at the end:   {end:?}");
+    // The window over the newest events is the most of it, and has a bound.
+    assert!(end.resident_kb < MOST_KB, "{start:?}, then {end:?}");
     assert_eq!(hub.client.get("/status").await.json()["sseClients"], 0);
     hub.kill().await;
 }
