@@ -46,7 +46,7 @@ fn a_block_of_any_bytes_is_never_served_as_right() {
     for (mut case, mut chance) in cases(CASES) {
         let (first, body) = chance.pick(&blocks);
         let garbage = mutated(&mut chance, body, &bodies);
-        case.input = format!("block {first}: {garbage:?}");
+        case.note(format!("block {first}: {garbage:?}"));
         rows.execute(change, (first, &garbage)).expect("changed");
         for order in [Order::Ascending, Order::Descending] {
             let mut found = read(&*log.reader, order, &data);

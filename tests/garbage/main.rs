@@ -29,7 +29,18 @@ pub(crate) fn cases(by_default: u64) -> impl Iterator<Item = (Case, Chance)> {
 /// Says what failed, and how to have it again.
 pub(crate) struct Case {
     seed: u64,
-    pub(crate) input: String,
+    input: String,
+}
+
+impl Case {
+    /// What it is about to try.
+    pub(crate) fn note(&mut self, input: String) {
+        self.input = input;
+    }
+
+    pub(crate) fn input(&self) -> &str {
+        &self.input
+    }
 }
 
 impl Drop for Case {

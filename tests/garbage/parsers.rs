@@ -25,9 +25,9 @@ fn queries_and_times_are_read_or_refused() {
     for (mut case, mut chance) in cases(CASES) {
         let seed = chance.pick(&seeds).clone();
         let query = mutated(&mut chance, &seed, &seeds);
-        case.input = String::from_utf8_lossy(&query).into_owned();
+        case.note(String::from_utf8_lossy(&query).into_owned());
         let pairs: Vec<(String, String)> = case
-            .input
+            .input()
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -50,8 +50,8 @@ fn an_id_that_is_taken_is_written_back_as_it_came_and_breaks_no_line() {
     let seeds = bytes(&corpus("ids.txt"));
     for (mut case, mut chance) in cases(CASES) {
         let seed = chance.pick(&seeds).clone();
-        case.input = String::from_utf8_lossy(&mutated(&mut chance, &seed, &seeds)).into_owned();
-        let text = case.input.as_str();
+        case.note(String::from_utf8_lossy(&mutated(&mut chance, &seed, &seeds)).into_owned());
+        let text = case.input();
         if let Some(position) = Position::parse(text) {
             assert_eq!(position.to_string(), text);
         }
@@ -75,7 +75,7 @@ fn bodies_are_read_or_refused_with_a_pointer() {
     for (mut case, mut chance) in cases(CASES) {
         let seed = chance.pick(&seeds).clone();
         let body = mutated(&mut chance, &seed, &seeds);
-        case.input = String::from_utf8_lossy(&body).into_owned();
+        case.note(String::from_utf8_lossy(&body).into_owned());
         let Ok(value) = serde_json::from_slice::<Value>(&body) else {
             continue;
         };
@@ -125,7 +125,7 @@ fn a_record_is_read_or_refused_and_folding_it_never_fails() {
             field("workflow", 10),
         );
         let (data, private) = (field("data", 2), field("private", 4));
-        case.input = format!("{kind} {server:?} {workflow:?} {data} {private}");
+        case.note(format!("{kind} {server:?} {workflow:?} {data} {private}"));
         let epoch = Epoch::from_random(1);
         let position = Position {
             epoch,

@@ -60,7 +60,10 @@ async fn every_refusal_is_a_problem_and_no_answer_is_a_servers_error() {
             &seed.method
         };
         let uri = format!("{base}{}", encoded(&target));
-        case.input = format!("{method} {uri}\n{}", String::from_utf8_lossy(&body));
+        case.note(format!(
+            "{method} {uri}\n{}",
+            String::from_utf8_lossy(&body)
+        ));
         let mut request = Request::builder().method(method).uri(&uri);
         if !seed.kind.is_empty() {
             request = request.header(CONTENT_TYPE, &seed.kind);

@@ -18,9 +18,16 @@ use crate::support::{Client, EventStream, HubProcess};
 /// How long, without the variable.
 const SECONDS: u64 = 4;
 
+/// Bytes of an event that fills the log. `TIMEBACK_SOAK_EVENT_BYTES` asks for others: the larger, the sooner all bounds
+/// are reached.
+const EVENT_BYTES: usize = 2_000;
+
 /// Files beyond the start's that may stay open: the log's readers, a journal and its index each, and what the
 /// connections of this test's own client take.
 const KEPT_FILES: usize = 40;
+
+/// Memory that must be enough, however long it takes.
+const MOST_KB: usize = 600 * 1024;
 
 /// How long what was used may take to be given back: idle threads wait for work for ten seconds.
 const SETTLING: Duration = Duration::from_secs(40);
@@ -35,10 +42,7 @@ struct Taken {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_and_threads_return_to_the_start() {
-    let seconds = std::env::var("TIMEBACK_SOAK_SECONDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(SECONDS);
+    let seconds = variable("TIMEBACK_SOAK_SECONDS").unwrap_or(SECONDS);
     let directory = tempfile::tempdir().expect("a directory");
     // Small enough bounds that all of them are reached.
     let variables = [
@@ -91,12 +95,15 @@ async fn files_and_threads_return_to_the_start() {
         end = taken(hub.id());
     }
     println!("at the end:   {end:?}");
+    // The window over the newest events is the most of it, and has a bound.
+    assert!(end.resident_kb < MOST_KB, "{start:?}, then {end:?}");
     assert_eq!(hub.client.get("/status").await.json()["sseClients"], 0);
     hub.kill().await;
 }
 
 /// Registers, works, reports and leaves, over and over.
 async fn produce(client: Client, worker: usize, made: Arc<AtomicU64>, stop: Arc<AtomicBool>) {
+    let size = variable("TIMEBACK_SOAK_EVENT_BYTES").unwrap_or(EVENT_BYTES);
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
         n += 1;
@@ -131,7 +138,7 @@ async fn produce(client: Client, worker: usize, made: Arc<AtomicU64>, stop: Arc<
             (
                 Method::POST,
                 "/events".to_owned(),
-                json!({"type": "soak.test", "data": {"n": n, "text": "x".repeat(500)}}),
+                json!({"type": "soak.test", "data": {"n": n, "text": "x".repeat(size)}}),
             ),
             (Method::DELETE, format!("/servers/s-{id}"), json!(null)),
             (
@@ -195,4 +202,8 @@ fn taken(pid: u32) -> Taken {
         threads: of("Threads:"),
         resident_kb: of("VmRSS:"),
     }
+}
+
+fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }

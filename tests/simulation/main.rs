@@ -50,7 +50,7 @@ fn run(seed: u64, steps: u64, seen: &mut Seen) -> u64 {
     while replay.step < steps {
         replay.step += 1;
         world.step();
-        if replay.step % 250 == 0 || replay.step == steps {
+        if replay.step.is_multiple_of(250) || replay.step == steps {
             world.recount();
         }
     }

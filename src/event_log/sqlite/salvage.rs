@@ -9,8 +9,8 @@ use super::{
     block::{self, Packer},
     reader, recover,
     room::Lock,
-    schema::{self, sql},
-    writer::Standing,
+    schema::{self, Bounds, sql},
+    writer::{Standing, Unsealed},
 };
 use crate::{
     domain::{Epoch, Record},
@@ -49,8 +49,9 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
     let _lock = Lock::take(from)?;
     let old = schema::open_damaged(&file).map_err(|e| super::refused(from, e))?;
     let (mut new, _) = super::open_parts(to)?;
-    let standing = recover::standing(&old).map_err(|e| failed(e.to_string()))?;
     let mut report = Report::default();
+    let standing = recover::standing(&old).or_else(|_| what_is_left(&old, &mut report));
+    let standing = standing.map_err(|e| failed(e.to_string()))?;
     copy_events(&old, &standing, &mut new, &mut report)
         .and_then(|()| copy_rest(&old, &standing, &mut new, &mut report))
         .map_err(|e| OpenError::Failed {
@@ -58,6 +59,45 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
             cause: e.to_string(),
         })?;
     Ok(report)
+}
+
+/// Where a log stands whose end can't be read: as far as its blocks can be, oldest first.
+fn what_is_left(old: &Connection, report: &mut Report) -> rusqlite::Result<Standing> {
+    let mut standing = Standing {
+        head: 0,
+        ts_max: i64::MIN,
+        bounds: Bounds::load(old).unwrap_or(Bounds {
+            floor: 0,
+            pruned_ts: i64::MIN,
+            indexed: 0,
+        }),
+        unsealed: Unsealed::default(),
+        snapshot: 0,
+        keys: None,
+    };
+    let mut statement = old.prepare("SELECT first, last FROM blocks ORDER BY first")?;
+    let mut rows = statement.query([])?;
+    // Where a row can't be had, what is left ends.
+    while let Ok(Some(row)) = rows.next() {
+        if standing.bounds.floor == 0 {
+            standing.bounds.floor = schema::sequence(row, 0)?;
+        }
+        standing.head = schema::sequence(row, 1)?;
+    }
+    standing.bounds.floor = standing.bounds.floor.max(1);
+    report.problems.push(format!(
+        "the log's end can't be read: what came after event {} is lost",
+        standing.head
+    ));
+    // Places that were given out, and what a snapshot holds, stay taken.
+    for newest in [
+        "SELECT coalesce(max(start), 0) FROM epochs",
+        "SELECT coalesce(max(seq), 0) FROM snapshots",
+    ] {
+        let taken = old.query_row(newest, [], |row| schema::sequence(row, 0));
+        standing.head = standing.head.max(taken.unwrap_or(0));
+    }
+    Ok(standing)
 }
 
 fn copy_events(
