@@ -4,6 +4,7 @@
 //! the rest of the crate.
 
 mod parser;
+mod presence;
 mod query;
 mod stream;
 
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use tokio_rustls::rustls::{self, crypto::ring};
 
 pub use parser::{Block, Parser};
+pub use presence::Presence;
 pub use query::{Query, segment};
 pub use stream::{EventStream, Received, StreamItem};
 
@@ -159,6 +161,40 @@ impl Client {
     /// [`ClientError`].
     pub async fn register(&self, server: &Value) -> Result<Value, ClientError> {
         self.post("/servers", server).await
+    }
+
+    /// Registers a server and keeps it registered: heartbeats by themselves, and a registration again whenever the
+    /// hub has lost it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn present(&self, server: Value) -> Result<Presence, ClientError> {
+        Presence::begin(self.clone(), server).await
+    }
+
+    /// All events that match, oldest first: `GET /events/history?query`, page by page; `each` is handed every
+    /// envelope.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn history(
+        &self,
+        query: &str,
+        mut each: impl FnMut(Value),
+    ) -> Result<(), ClientError> {
+        let mut cursor = String::new();
+        loop {
+            let page = self
+                .get(&format!("/events/history?limit=1000&{query}{cursor}"))
+                .await?;
+            for event in page["events"].as_array().into_iter().flatten() {
+                each(event.clone());
+            }
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={}", segment(next)),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// A heartbeat; `body` may be `{}`.

@@ -235,11 +235,17 @@ impl Server {
         self.stop_monitors.cancel();
         while self.monitors.join_next().await.is_some() {}
         self.app.hub.stop().await;
-        self.thread.ended().await;
+        let written = tokio::time::timeout_at(deadline.into(), self.thread.ended()).await;
+        if written.is_err() {
+            warn!(
+                "the log still takes its time at the deadline: what waits for it is not acknowledged"
+            );
+        }
         // Everything accepted is in the log now, and its head stands still: the streams have an end to reach.
         self.app.streams.close(Closing::Draining, deadline);
-        self.stop_accepting.cancel();
         let emptied = tokio::time::timeout_at(deadline.into(), self.app.streams.emptied()).await;
+        // Until here those who came back at once were told to wait, rather than refused a connection.
+        self.stop_accepting.cancel();
         if emptied.is_err() {
             warn!(
                 "{} streams were still behind at the deadline; they resume elsewhere",
@@ -252,7 +258,7 @@ impl Server {
             Ok(Err(panicked)) => warn!("accepting connections ended with {panicked}"),
             Err(_) => self.accepting.abort(),
         }
-        let in_order = self.thread.join();
+        let in_order = written.is_err() || self.thread.join();
         info!("stopped");
         if ended_early || !in_order {
             Err(ServeError::WriterEnded)

@@ -223,11 +223,14 @@ impl Problem {
         }
     }
 
-    /// Refusals that an operator chose or that load explains: no errors of the hub's own.
+    /// Refusals that an operator chose, that load explains, or whose cause the writer has told once already.
     fn is_routine(&self) -> bool {
         matches!(
             self.slug,
             "overloaded"
+                | "disk-full"
+                | "log-unwritable"
+                | "not-ready"
                 | "shutting-down"
                 | "pattern-disabled"
                 | "integration-disabled"

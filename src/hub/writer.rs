@@ -498,3 +498,45 @@ const SNAPSHOT_SHARE: u32 = 100;
 const JUMP_MS: i64 = 60_000;
 /// How long pruning by age waits after one.
 const SUSPENSION_MS: u64 = 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{clock::Clock, domain::Policy, event_log, hub::Settings, metrics::Metrics};
+
+    #[test]
+    fn a_jump_of_the_wall_clock_suspends_pruning_by_age_for_an_hour() {
+        let clock = Clock::frozen(0, 1_000_000);
+        let settings = Settings {
+            policy: Policy::default(),
+            retention: Retention {
+                age: Some(Duration::from_secs(60)),
+                events: 1000,
+                bytes: 1 << 20,
+                idempotency_keys: 1000,
+            },
+            clock: clock.clone(),
+            metrics: Metrics::new().unwrap(),
+        };
+        let log = event_log::open(None).unwrap();
+        let (hub, _idle) = Hub::open(log, settings, Arc::new(Tail::new(0, 1 << 20))).unwrap();
+        let mut watch = ClockWatch::new(&hub);
+        let mut look = |after_ms: u32| {
+            clock.advance(after_ms);
+            watch.look(&hub);
+            hub.clock_jump()
+        };
+
+        assert_eq!(look(3_000_000), None, "time that passes is no jump");
+        clock.shift_wall(-500_000);
+        assert_eq!(look(1_000), None, "nor is a step back");
+        clock.shift_wall(59_000);
+        assert_eq!(look(1_000), None, "nor a correction");
+        clock.shift_wall(120_000);
+        let jump = look(1_000).expect("a jump");
+        assert_eq!(jump.jumped_ms, 120_000);
+        assert_eq!(jump.suspended_until - jump.noticed_at, 3_600_000);
+        assert_eq!(look(3_599_000), Some(jump));
+        assert_eq!(look(1_000), None, "the hour is over");
+    }
+}

@@ -9,6 +9,7 @@
     reason = "in a test an unwrap is a check like any other"
 )]
 
+mod client;
 mod crash;
 mod credentials;
 mod door;
