@@ -5,7 +5,7 @@
 //! is no good is refused: never taken for another's, nor for nobody's. Where none are configured everybody may
 //! do everything, which the settings allow on loopback or where that was said plainly.
 //!
-//! The door knows nothing of routes: [`crate::http::gate`] asks it for each request. Tokens and keys are never
+//! The door knows nothing of routes: `http::gate` asks it for each request. Tokens and keys are never
 //! logged.
 
 pub mod access;
