@@ -36,6 +36,8 @@ export function useRoute(): Route {
   useEffect(() => {
     const follow = () => setRoute(parseRoute(location.hash));
     addEventListener('hashchange', follow);
+    // The address may have changed between the first look at it and now.
+    follow();
     return () => removeEventListener('hashchange', follow);
   }, []);
   return route;
