@@ -692,29 +692,6 @@ impl EventData {
         }
     }
 
-    /// The type's name.
-    #[must_use]
-    pub fn kind_str(&self) -> &str {
-        match self {
-            Self::Custom { kind, .. } => kind,
-            Self::ServerConnected(_) => "server_connected",
-            Self::ServerUpdated(_) => "server_updated",
-            Self::ServerDisconnected(_) => "server_disconnected",
-            Self::ServerHealthChanged(_) => "server_health_changed",
-            Self::WorkflowStarted(_) => "workflow_started",
-            Self::WorkflowStepStarted(_) => "workflow_step_started",
-            Self::WorkflowStepCompleted(_) => "workflow_step_completed",
-            Self::WorkflowStepFailed(_) => "workflow_step_failed",
-            Self::WorkflowCompleted(_) => "workflow_completed",
-            Self::WorkflowFailed(_) => "workflow_failed",
-            Self::IntegrationStatusChanged(_) | Self::IntegrationStated(_) => {
-                "integration_status_changed"
-            }
-            Self::PatternEnabled(_) => "pattern_enabled",
-            Self::PatternDisabled(_) => "pattern_disabled",
-        }
-    }
-
     /// The workflow concerned.
     #[must_use]
     pub fn workflow(&self) -> Option<&WorkflowId> {

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::{Answer, HubError, IdempotencyKey, Work};
 use crate::{
     domain::{
-        Command, Event, Json, NewEvent, Policy, Position, Record, Rejection, Reply, ServerId,
-        State, server::LeaseView,
+        Command, Event, EventType, Json, NewEvent, Policy, Position, Record, Rejection, Reply,
+        ServerId, State, server::LeaseView,
     },
     event_log::{Epochs, KeyHash, Remembered},
 };
@@ -247,6 +247,7 @@ fn ids(places: &[Option<Position>]) -> Json {
 
 /// An event's texts, from which its [`Record`] borrows.
 pub(super) struct Texts {
+    kind: EventType,
     tags: String,
     data: Json,
     private: String,
@@ -257,6 +258,7 @@ impl Texts {
     pub(super) fn of(event: &NewEvent) -> Self {
         let data = event.data.to_json();
         Self {
+            kind: event.data.kind(),
             tags: if event.tags.is_empty() {
                 String::new()
             } else {
@@ -279,7 +281,7 @@ impl Texts {
         Record {
             sequence: event.position.sequence,
             timestamp: event.timestamp,
-            kind: event.what.data.kind_str(),
+            kind: self.kind.as_str(),
             server: event.what.server.as_ref().map(ServerId::as_str),
             workflow: event
                 .what

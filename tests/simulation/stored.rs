@@ -19,7 +19,7 @@ impl Stored {
         Self {
             position: event.position,
             timestamp: event.timestamp,
-            kind: what.data.kind_str().to_owned(),
+            kind: what.data.kind().as_str().to_owned(),
             server: what.server.as_ref().map(ToString::to_string),
             workflow: what.data.workflow().map(ToString::to_string),
             tags: what.tag_lines(),

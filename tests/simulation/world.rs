@@ -538,7 +538,7 @@ fn kind_name(data: &EventData) -> &'static str {
     EventType::CORE
         .iter()
         .map(|(name, _)| *name)
-        .find(|name| *name == data.kind_str())
+        .find(|name| *name == data.kind().as_str())
         .unwrap_or("custom")
 }
 

@@ -38,7 +38,7 @@ impl Fleet {
         let kinds = decision
             .events
             .iter()
-            .map(|event| event.data.kind_str().to_owned())
+            .map(|event| event.data.kind().as_str().to_owned())
             .collect();
         for what in decision.events {
             let position = Position {
