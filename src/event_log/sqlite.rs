@@ -36,7 +36,7 @@ use self::{
     room::{Ballast, Lock},
     schema::Unusable,
     terms::TermIds,
-    writer::Writer,
+    writer::{Measured, Writer},
 };
 use super::{Epochs, LogInfo, OpenError, OpenLog};
 
@@ -94,11 +94,12 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
         terms: TermIds::default(),
         standing,
         ballast,
+        measured: Measured::default(),
         _lock: lock,
     };
     if let Err(e) = writer.commit(Writer::seal) {
         tracing::warn!("the log was opened, but can't be written: {e}");
-        writer.publish(0);
+        writer.measure(0);
     }
     Ok((
         writer,

@@ -26,6 +26,12 @@ use crate::{
 /// Pages in the journal after which it is written back.
 const CHECKPOINT_PAGES: u64 = 1000;
 
+/// Appends, and bytes of them, after which the log is measured again. Asking SQLite takes as long as a small
+/// commit does, so in between the bytes are added up. Few enough that the journal never grows much longer than
+/// [`CHECKPOINT_PAGES`].
+const MEASURE_APPENDS: u32 = 32;
+const MEASURE_BYTES: u64 = 512 * 1024;
+
 /// How long answers are remembered, ms.
 pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -47,7 +53,16 @@ pub(super) struct Writer {
     pub(super) terms: TermIds,
     pub(super) standing: Standing,
     pub(super) ballast: Ballast,
+    pub(super) measured: Measured,
     pub(super) _lock: Lock,
+}
+
+/// How large the log was when it was last measured, and what was appended since.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Measured {
+    bytes: u64,
+    appends: u32,
+    appended: u64,
 }
 
 /// What the writer knows by heart. Restored when a transaction fails.
@@ -75,32 +90,60 @@ pub(super) struct Unsealed {
 }
 
 impl Writer {
-    /// Runs `work` in a transaction and makes it durable.
+    /// Runs `work` in a transaction, makes it durable, and measures the log.
     pub(super) fn commit<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
     ) -> Result<T, AppendError> {
-        let before = self.standing;
+        let done = self.transact(work)?;
+        self.settle().map(|()| done)
+    }
+
+    /// Runs `work` in a transaction and makes it durable.
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, AppendError> {
+        let before = (self.standing, self.measured);
         let result = self.run("BEGIN IMMEDIATE").and_then(|()| work(self));
         let (result, committing) = match result {
             Ok(done) => (self.run("COMMIT").map(|()| done), true),
             Err(e) => (Err(e), false),
         };
         match result {
-            Ok(done) => self.settle().map(|()| done),
+            Ok(done) => Ok(done),
             Err(error) => {
-                self.standing = before;
+                (self.standing, self.measured) = before;
                 self.terms.forget();
                 Err(self.refusal(&error, committing))
             }
         }
     }
 
-    /// What follows a commit: the journal is kept short, and readers hear of it.
-    pub(super) fn settle(&self) -> Result<(), AppendError> {
+    /// What follows a commit: the journal is kept short, the log is measured, and readers hear of it.
+    pub(super) fn settle(&mut self) -> Result<(), AppendError> {
         let journal = self.checkpoint_if_due();
-        self.publish(*journal.as_ref().unwrap_or(&0));
+        self.measure(*journal.as_ref().unwrap_or(&0));
         journal.map(drop)
+    }
+
+    /// Finds out how large the log is, and tells readers where it stands.
+    pub(super) fn measure(&mut self, journal_pages: u64) {
+        self.measured = Measured {
+            bytes: self.live_bytes().unwrap_or(0) + journal_pages * schema::PAGE,
+            ..Measured::default()
+        };
+        self.publish();
+    }
+
+    /// What follows an append: the same, but only now and then.
+    fn settle_append(&mut self) -> Result<(), AppendError> {
+        self.measured.appends += 1;
+        if self.measured.appends >= MEASURE_APPENDS || self.measured.appended >= MEASURE_BYTES {
+            return self.settle();
+        }
+        self.publish();
+        Ok(())
     }
 
     fn run(&self, statement: &str) -> rusqlite::Result<()> {
@@ -168,8 +211,8 @@ impl Writer {
     }
 
     /// Tells readers where the log stands.
-    pub(super) fn publish(&self, journal_pages: u64) {
-        let bytes = self.live_bytes().unwrap_or(0) + journal_pages * schema::PAGE;
+    fn publish(&self) {
+        let bytes = self.measured.bytes + self.measured.appended;
         let mut info = self.shared.info.write();
         (info.floor, info.head, info.bytes) =
             (self.standing.bounds.floor, self.standing.head, bytes);
@@ -249,6 +292,7 @@ impl Writer {
         self.standing.ts_max = span.ts_max;
         self.standing.unsealed.blocks += 1;
         self.standing.unsealed.bytes += body.len();
+        self.measured.appended += body.len() as u64;
         self.packer.begin(span.last + 1, span.ts_max);
         Ok(())
     }
@@ -285,7 +329,8 @@ impl LogWriter for Writer {
         }
         self.check_room()?;
         self.packer.begin(next, self.standing.ts_max);
-        self.commit(|writer| writer.insert(records, answers))
+        self.transact(|writer| writer.insert(records, answers))?;
+        self.settle_append()
     }
 
     fn recall(&mut self, key: &KeyHash, now: i64) -> Result<Option<Remembered>, ReadError> {
