@@ -50,7 +50,8 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Most streams at once.
     pub max_clients: usize,
-    /// Loops; `None` takes one per core, four at most.
+    /// Loops; `None` takes one for every two cores, four at most: a core that writes to sockets all the time
+    /// leaves another busy with requests, the log, and the system's own part of the work.
     pub shards: Option<usize>,
 }
 
@@ -193,7 +194,7 @@ impl Streams {
         metrics: Metrics,
     ) -> io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let shards = settings.shards.unwrap_or(cores.min(4)).max(1);
+        let shards = settings.shards.unwrap_or((cores / 2).min(4)).max(1);
         let shared = Arc::new(Shared {
             settings,
             metrics,

@@ -38,6 +38,14 @@ const POLL_EVENTS: usize = 1024;
 /// Streams that are behind and get their turn before the loop looks at all else again.
 const TURNS: usize = 64;
 
+/// A pass that took at least this long is followed by a pause, so that what comes meanwhile shares its writes
+/// and the next pass is a longer one instead of two. At low rates passes are short, and nothing ever waits.
+const LONG_PASS: Duration = Duration::from_millis(4);
+
+/// The pause after a long pass: this part of the time that the pass took, and [`MAX_PAUSE`] at most.
+const PAUSE_PART: u32 = 4;
+const MAX_PAUSE: Duration = Duration::from_millis(4);
+
 /// Ends that are remembered for streams that were admitted before them and opened after.
 const ENDS: usize = 64;
 
@@ -65,6 +73,8 @@ pub(super) struct Shard {
     ends: VecDeque<(u64, Option<u64>, Closing, Instant)>,
     next_sweep: u64,
     generation: u32,
+    /// No pass before then.
+    paused_until: Option<Instant>,
 }
 
 /// What a loop has beside its streams.
@@ -130,6 +140,7 @@ impl Shard {
             ends: VecDeque::new(),
             next_sweep: u64::MAX,
             generation: 0,
+            paused_until: None,
         })
     }
 
@@ -150,7 +161,7 @@ impl Shard {
                 }
                 self.obey(command);
             }
-            self.pass();
+            self.pass_unless_paused();
             self.take_turns();
             if self.core.now >= self.next_sweep {
                 self.sweep();
@@ -172,15 +183,17 @@ impl Shard {
     /// Sleeps until there is something to do.
     fn wait(&mut self, events: &mut mio::Events) -> io::Result<()> {
         let mut busy = self.is_busy();
-        if !busy {
+        if !busy && self.paused_until.is_none() {
             // Whoever has news after this wakes the poll; whoever had some before is seen now.
             self.core.port.wake().doze();
             busy = self.is_busy();
         }
-        let timeout = match (busy, self.next_sweep) {
-            (true, _) => Some(Duration::ZERO),
-            (false, u64::MAX) => None,
-            (false, at) => Some(Duration::from_millis(at.saturating_sub(self.core.now))),
+        let timeout = match (busy, self.paused_until, self.next_sweep) {
+            (true, _, _) => Some(Duration::ZERO),
+            // Nobody wakes a loop that pauses, which is soon over.
+            (false, Some(until), _) => Some(until.saturating_duration_since(Instant::now())),
+            (false, None, u64::MAX) => None,
+            (false, None, at) => Some(Duration::from_millis(at.saturating_sub(self.core.now))),
         };
         let polled = self.core.poll.poll(events, timeout);
         self.core.port.wake().rise();
@@ -192,8 +205,20 @@ impl Shard {
 
     fn is_busy(&self) -> bool {
         !self.ready.is_empty()
-            || self.core.tail.head() > self.core.cursor
             || !self.core.port.is_empty()
+            || (self.paused_until.is_none() && self.core.tail.head() > self.core.cursor)
+    }
+
+    /// Delivers what is new, unless the last pass was long and has only just ended.
+    fn pass_unless_paused(&mut self) {
+        let began = Instant::now();
+        if self.paused_until.is_some_and(|until| began < until) {
+            return;
+        }
+        self.paused_until = None;
+        self.pass();
+        let ended = Instant::now();
+        self.paused_until = pause_after(ended - began).map(|pause| ended + pause);
     }
 
     fn obey(&mut self, command: Command) {
@@ -532,6 +557,11 @@ impl Core {
     }
 }
 
+/// How long a loop pauses after a pass that took so long; `None` where the next may follow at once.
+fn pause_after(took: Duration) -> Option<Duration> {
+    (took >= LONG_PASS).then(|| (took / PAUSE_PART).min(MAX_PAUSE))
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -539,4 +569,24 @@ fn millis(duration: Duration) -> u64 {
 /// Indexes of streams and groups: at most as many as there are open files.
 fn small(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_long_pass_is_followed_by_a_pause_and_that_is_short() {
+        let ms = Duration::from_millis;
+        for (took, pause) in [
+            (ms(0), None),
+            (ms(3), None),
+            (ms(4), Some(ms(1))),
+            (ms(12), Some(ms(3))),
+            (ms(16), Some(ms(4))),
+            (ms(500), Some(ms(4))),
+        ] {
+            assert_eq!(pause_after(took), pause, "{took:?}");
+        }
+    }
 }
