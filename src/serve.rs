@@ -27,13 +27,14 @@ use axum::{
     http::{Request, StatusCode},
     response::{IntoResponse, Response},
 };
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -187,6 +188,13 @@ impl Desk {
     }
 }
 
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
 /// What all connections share.
 struct Door {
     router: Router,
@@ -209,6 +217,7 @@ impl Door {
     /// request, where that is known.
     async fn serve(self: Arc<Self>, fresh: Fresh, first: Option<Box<Response>>, watcher: Watcher) {
         let remote = fresh.remote;
+        let protocol = fresh.protocol();
         let io = match fresh.into_tokio() {
             Ok(io) => io,
             Err(error) => {
@@ -216,10 +225,18 @@ impl Door {
             }
         };
         let Some(tls) = &self.limits.tls else {
-            return self.hyper(io, remote, first, false, watcher).await;
+            return self
+                .hyper(io, protocol, remote, first, false, watcher)
+                .await;
         };
         match tls.accept(io.into_inner()).await {
-            Ok(io) => self.hyper(io, remote, first, true, watcher).await,
+            Ok(io) => {
+                let protocol = match io.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Protocol::Http2,
+                    _ => Protocol::Http1,
+                };
+                self.hyper(io, protocol, remote, first, true, watcher).await;
+            }
             Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
         }
     }
@@ -228,6 +245,7 @@ impl Door {
     async fn hyper(
         &self,
         io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        protocol: Protocol,
         remote: SocketAddr,
         first: Option<Box<Response>>,
         encrypted: bool,
@@ -253,22 +271,31 @@ impl Door {
                 router.call(request).await
             }
         });
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            // Who has sent its request and shut its side still waits for the answer.
-            .half_close(true)
-            .header_read_timeout(self.limits.idle_timeout)
-            .max_buf_size(HYPER_BUFFER * most);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(Duration::from_secs(20))
-            .max_concurrent_streams(1000)
-            .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX));
-        let connection = builder.serve_connection(TokioIo::new(io), service);
-        if let Err(error) = watcher.watch(connection).await {
+        let io = TokioIo::new(io);
+        let ended = match protocol {
+            Protocol::Http1 => {
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    // Who has sent its request and shut its side still waits for the answer.
+                    .half_close(true)
+                    .header_read_timeout(self.limits.idle_timeout)
+                    .max_buf_size(HYPER_BUFFER * most)
+                    // Most answers are short: copied behind their head they leave in one plain write.
+                    .writev(false)
+                    .serve_connection(io, service);
+                watcher.watch(connection).await
+            }
+            Protocol::Http2 => {
+                let connection = http2::Builder::new(TokioExecutor::new())
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(Duration::from_secs(20))
+                    .max_concurrent_streams(1000)
+                    .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX))
+                    .serve_connection(io, service);
+                watcher.watch(connection).await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!("connection from {remote}: {error}");
         }
     }

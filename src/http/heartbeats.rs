@@ -87,7 +87,11 @@ async fn heartbeat(
                 .last
         }
     };
-    Ok(answer(format!("{{{}}}", members(&beat)), last))
+    let mut text = String::with_capacity(80);
+    text.push('{');
+    write_members(&mut text, &beat);
+    text.push('}');
+    Ok(answer(text, last))
 }
 
 /// What one heartbeat of a batch is answered with.
@@ -191,10 +195,11 @@ impl Outcome {
     fn write(&self, item: &Value, text: &mut String) {
         match &self.0 {
             Ok((id, beat)) => {
-                text.push_str(&format!(
-                    r#"{{"id":"{id}","status":200,{}}}"#,
-                    members(beat)
-                ));
+                text.push_str(r#"{"id":""#);
+                text.push_str(id.as_str());
+                text.push_str(r#"","status":200,"#);
+                write_members(text, beat);
+                text.push('}');
             }
             Err(problem) => {
                 let mut refused = json!({
@@ -283,13 +288,14 @@ fn head(app: &App) -> Position {
 }
 
 /// The members of an answer, without the braces.
-fn members(beat: &Beat) -> String {
-    format!(
-        r#""health":"{}","heartbeatIntervalMs":{},"dueAt":{}"#,
-        name(beat.health),
-        beat.heartbeat_interval_ms,
-        beat.due_at
-    )
+fn write_members(text: &mut String, beat: &Beat) {
+    let mut number = itoa::Buffer::new();
+    text.push_str(r#""health":""#);
+    text.push_str(name(beat.health));
+    text.push_str(r#"","heartbeatIntervalMs":"#);
+    text.push_str(number.format(beat.heartbeat_interval_ms));
+    text.push_str(r#","dueAt":"#);
+    text.push_str(number.format(beat.due_at));
 }
 
 fn answer(body: String, last: Position) -> Response {

@@ -19,7 +19,7 @@ use axum::{
 use tokio::net::TcpStream;
 use tower::Service;
 
-use super::rewind::Rewind;
+use super::{Protocol, rewind::Rewind};
 use crate::streams::{
     Opening,
     handoff::{DirectSocket, Handoff},
@@ -27,6 +27,9 @@ use crate::streams::{
 
 /// How the request line of a stream begins; a space or a question mark follows.
 const STREAM: &[u8] = b"GET /events";
+
+/// How a connection of HTTP/2 begins.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Most headers of a request that takes the short way.
 const MAX_HEADERS: usize = 64;
@@ -107,6 +110,16 @@ impl Fresh {
         }
     }
 
+    /// What its first bytes say that it speaks: HTTP/2 begins with a preface that no other request has
+    /// (RFC 9113, section 3.4).
+    pub(super) fn protocol(&self) -> Protocol {
+        if self.read.starts_with(HTTP2_PREFACE) {
+            Protocol::Http2
+        } else {
+            Protocol::Http1
+        }
+    }
+
     /// The socket as hyper wants it, what was read of it first.
     pub(super) fn into_tokio(self) -> io::Result<Rewind> {
         let socket = TcpStream::from_std(self.socket.into())?;
@@ -127,6 +140,9 @@ enum Parsed {
 fn parse(read: &[u8], most: usize) -> Parsed {
     if read.len() > most {
         return Parsed::Other;
+    }
+    if read.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(read) {
+        return Parsed::Partial;
     }
     let is_stream = read.starts_with(STREAM) && matches!(read.get(STREAM.len()), Some(b' ' | b'?'));
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -231,7 +247,7 @@ mod tests {
             ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
             ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
-            ("PRI * HTTP/2", "other"),
+            ("PRI * HTTP/2", "partial"),
             ("not http\r\n", "other"),
         ];
         for (text, expected) in table {
