@@ -229,16 +229,20 @@ impl Door {
                 .hyper(io, protocol, remote, first, false, watcher)
                 .await;
         };
-        match tls.accept(io.into_inner()).await {
-            Ok(io) => {
-                let protocol = match io.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => Protocol::Http2,
-                    _ => Protocol::Http1,
-                };
-                self.hyper(io, protocol, remote, first, true, watcher).await;
+        // Boxed, like the other rarer ways, so that a plain connection doesn't take the room of this one.
+        Box::pin(async {
+            match tls.accept(io.into_inner()).await {
+                Ok(io) => {
+                    let protocol = match io.get_ref().1.alpn_protocol() {
+                        Some(b"h2") => Protocol::Http2,
+                        _ => Protocol::Http1,
+                    };
+                    self.hyper(io, protocol, remote, first, true, watcher).await;
+                }
+                Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
             }
-            Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
-        }
+        })
+        .await;
     }
 
     /// Serves a connection by hyper; `first` is the answer to its first request, where that is known.
@@ -292,7 +296,7 @@ impl Door {
                     .max_concurrent_streams(1000)
                     .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX))
                     .serve_connection(io, service);
-                watcher.watch(connection).await
+                Box::pin(watcher.watch(connection)).await
             }
         };
         if let Err(error) = ended {

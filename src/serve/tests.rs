@@ -334,3 +334,19 @@ async fn a_shutdown_cuts_who_takes_too_long() {
         .unwrap();
     assert_eq!(read_until(&mut socket, "").await, "");
 }
+
+/// What every kept connection costs beside its buffers, of which hyper's grow with what is sent.
+#[tokio::test]
+async fn a_kept_connection_is_small() {
+    let server = Server::start(Limits::default());
+    let door = Arc::new(Door {
+        router: Router::new(),
+        streams: server.streams.clone(),
+        limits: Limits::default(),
+    });
+    let socket = std::net::TcpStream::connect(server.address).unwrap();
+    let fresh = Fresh::new(mio::net::TcpStream::from_std(socket), server.address);
+    let serving = door.serve(fresh, None, GracefulShutdown::new().watcher());
+    let size = size_of_val(&serving);
+    assert!(size <= 1536, "{size}");
+}
