@@ -123,6 +123,7 @@ pub(crate) fn wait_heads(shared: &Shared, n: usize, timeout_s: u64) -> (u64, f64
     }
 }
 
+/// Nanoseconds as microseconds with one digit after the point.
 pub(crate) fn us(ns: u64) -> f64 {
     (ns as f64 / 100.0).round() / 10.0
 }
@@ -138,6 +139,7 @@ pub(crate) fn put_hist(m: &mut Map<String, Value>, key: &str, h: &Histogram<u64>
     m.insert(format!("{key}_max_us"), json!(us(h.max())));
 }
 
+/// `v` with so many digits after the point.
 pub(crate) fn round(v: f64, digits: i32) -> f64 {
     let k = 10f64.powi(digits);
     (v * k).round() / k

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line. clap prints docstrings as help, and those of a flattened struct over the command's own: so structs have plain comments.
 
 use crate::hub;
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +33,7 @@ pub(crate) enum Cmd {
     Summarize(Summarize),
 }
 
+// Which hub, how it is spoken to, and how the harness itself behaves.
 #[derive(Args, Clone)]
 pub(crate) struct Target {
     /// Profile name (profiles/NAME.toml) or path
@@ -91,6 +92,7 @@ pub(crate) struct Target {
     pub(crate) label: String,
 }
 
+// What is sent to how many.
 #[derive(Args, Clone)]
 pub(crate) struct Load {
     /// Subscribers
@@ -119,6 +121,7 @@ pub(crate) struct Load {
     pub(crate) drain_s: u64,
 }
 
+// Flags of `fanout`.
 #[derive(Args, Clone)]
 pub(crate) struct Fanout {
     #[command(flatten)]
@@ -127,6 +130,7 @@ pub(crate) struct Fanout {
     pub(crate) l: Load,
 }
 
+// Flags of `connect`.
 #[derive(Args, Clone)]
 pub(crate) struct Connect {
     #[command(flatten)]
@@ -138,6 +142,7 @@ pub(crate) struct Connect {
     pub(crate) hold_s: u64,
 }
 
+// Flags of `publish`.
 #[derive(Args, Clone)]
 pub(crate) struct Publish {
     #[command(flatten)]
@@ -157,6 +162,7 @@ pub(crate) struct Publish {
     pub(crate) batch: usize,
 }
 
+// Flags of `heartbeats`.
 #[derive(Args, Clone)]
 pub(crate) struct Heartbeats {
     #[command(flatten)]
@@ -171,6 +177,7 @@ pub(crate) struct Heartbeats {
     pub(crate) secs: f64,
 }
 
+// Flags of `replay`.
 #[derive(Args, Clone)]
 pub(crate) struct Replay {
     #[command(flatten)]
@@ -198,6 +205,7 @@ pub(crate) struct Replay {
     pub(crate) rounds: usize,
 }
 
+// Flags of `ceiling`.
 #[derive(Args, Clone)]
 pub(crate) struct Ceiling {
     #[command(flatten)]
@@ -211,6 +219,7 @@ pub(crate) struct Ceiling {
     pub(crate) linger_us: u64,
 }
 
+// Flags of `ceiling-server`.
 #[derive(Args, Clone)]
 pub(crate) struct CeilingServer {
     #[arg(long, default_value_t = 7999)]
@@ -224,6 +233,7 @@ pub(crate) struct CeilingServer {
     pub(crate) linger_us: u64,
 }
 
+// Flags of `summarize`.
 #[derive(Args, Clone)]
 pub(crate) struct Summarize {
     pub(crate) file: String,
