@@ -58,6 +58,7 @@ pub(crate) fn replay(a: &Replay) -> Result<Vec<Map<String, Value>>, String> {
             .unwrap_or_else(|| p.replay.last_id.clone());
         let (s0, m0, c0) = (sys::snap(&t.server_pid), sys::machine(), sys::self_cpu_s());
         let shared = Shared::new(t.threads.max(1));
+        let processes = sys::tree(&t.server_pid);
         let t0 = sys::now_ns();
         let handles = subs::spawn(&sc, &shared);
         let want = expect * a.subs as u64;
@@ -75,7 +76,7 @@ pub(crate) fn replay(a: &Replay) -> Result<Vec<Map<String, Value>>, String> {
             }
             if sys::now_ns() - looked > MEMORY_EVERY_NS {
                 looked = sys::now_ns();
-                peak = peak.max(sys::snap(&t.server_pid).rss);
+                peak = peak.max(sys::resident(&processes));
             }
             sys::sleep_ms(1);
         }
