@@ -28,6 +28,9 @@ HERE = Path(__file__).resolve().parent.parent
 SECRET = "only-for-a-benchmark-on-loopback-0123456789"
 START_S = 30
 STOP_S = 15
+# The system takes a while to free thousands of connections of the hub before; without this pause the next one's
+# first connections wait for it, several hundred milliseconds.
+SETTLE_S = 2
 
 
 class Missing(Exception):
@@ -136,6 +139,7 @@ class Hub:
         except ProcessLookupError:
             pass
         process.wait()
+        time.sleep(SETTLE_S)
 
     def remove(self) -> None:
         """Gives the disk back."""
