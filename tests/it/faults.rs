@@ -12,7 +12,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Client, EventStream, HubProcess, PATIENCE};
+use crate::support::{Client, EventStream, HubProcess, PATIENCE, until};
 
 /// Damaged copies of one log that are tried, each with a byte flipped elsewhere. `TIMEBACK_FAULT_ROUNDS` asks for
 /// more.
@@ -66,7 +66,10 @@ async fn a_full_disk_refuses_changes_and_nothing_else_and_heals_by_itself() {
     full.expect_err("still full").problem(507, "disk-full");
 
     disk.make_room();
-    until(|| async { hub.client.get("/readyz").await.status == 200 }).await;
+    until(PATIENCE, "the hub to be ready", async || {
+        hub.client.get("/readyz").await.status == 200
+    })
+    .await;
     told.extend(write(&hub.client, 2_000_000..2_000_010).await);
     check(&hub.client, &told).await;
     hub.kill().await;
@@ -648,15 +651,4 @@ async fn log(action: &[&str], data: &Path, to: Option<&Path>) -> Output {
 
 fn told_on_stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Asks again until it is so.
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
-    tokio::time::timeout(PATIENCE, async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("it comes to be so");
 }

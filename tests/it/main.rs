@@ -12,6 +12,7 @@
 mod client;
 mod crash;
 mod credentials;
+mod crowd;
 mod door;
 mod envelope;
 mod examples;

@@ -13,7 +13,7 @@ use std::{
 use http::Method;
 use serde_json::json;
 
-use crate::support::{Client, EventStream, HubProcess};
+use crate::support::{Client, EventStream, HubProcess, variable};
 
 /// How long, without the variable.
 const SECONDS: u64 = 4;
@@ -202,8 +202,4 @@ fn taken(pid: u32) -> Taken {
         threads: of("Threads:"),
         resident_kb: of("VmRSS:"),
     }
-}
-
-fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
 }

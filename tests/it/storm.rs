@@ -18,7 +18,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Client, EventStream, HubProcess, PATIENCE, TestHub};
+use crate::support::{
+    Client, EventStream, HubProcess, PATIENCE, TestHub, resident, until_streams, variable,
+};
 
 /// Connections that come at once. `TIMEBACK_STORM_CONNECTIONS` asks for others.
 const CONNECTIONS: u64 = 1_000;
@@ -381,30 +383,4 @@ async fn what_is_acknowledged_during_a_drain_is_delivered_or_can_be_resumed() {
 
 fn number(event: &serde_json::Value) -> u64 {
     event["data"]["n"].as_u64().expect("a number")
-}
-
-/// Waits until so many streams are open.
-async fn until_streams(client: &Client, wanted: u64) {
-    timeout(PATIENCE, async {
-        while client.get("/status").await.json()["sseClients"] != wanted {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .unwrap_or_else(|_| panic!("{wanted} streams"));
-}
-
-/// Bytes of a process that are in memory.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("its size");
-    let kilobytes = line.trim().trim_end_matches("kB").trim();
-    kilobytes.parse::<u64>().expect("a number") << 10
-}
-
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }
