@@ -33,6 +33,10 @@ const GROWTH: u64 = 200 << 20;
 /// How long anything may take before it counts as lost, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What half of the deliveries may take beyond ten times what they take without those that never read: on a machine that
+/// has other work, too, and less than a hub takes that waits for a stalled socket.
+const UNHARMED: Duration = Duration::from_secs(3);
+
 /// What was seen of one run.
 struct Seen {
     delays: Delays,
@@ -59,7 +63,7 @@ async fn those_that_never_read_cost_the_others_nothing_and_come_back() {
     }
     let (alone, beside) = (alone.delays.quantile(0.5), beside.delays.quantile(0.5));
     assert!(
-        beside < 4 * alone + Duration::from_millis(500),
+        beside < 10 * alone + UNHARMED,
         "{alone:?} alone, {beside:?} beside {stuck} that never read"
     );
 }

@@ -250,7 +250,5 @@ impl EventStream {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    memchr::memmem::find(bytes, wanted)
 }
