@@ -10,6 +10,7 @@
 )]
 
 mod client;
+mod clocks;
 mod crash;
 mod credentials;
 mod crowd;

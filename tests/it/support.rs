@@ -2,12 +2,16 @@
 
 mod client;
 mod crowd;
+mod disk;
+mod preloaded;
 mod process;
 mod server;
 mod stream;
 
 pub use client::{Client, Reply};
 pub use crowd::{Crowd, Delays};
+pub use disk::{LoopDisk, SmallDisk};
+pub use preloaded::Preloaded;
 pub use process::HubProcess;
 pub use server::TestHub;
 pub use stream::EventStream;
