@@ -15,6 +15,7 @@ mod crash;
 mod credentials;
 mod crowd;
 mod door;
+mod drain;
 mod envelope;
 mod examples;
 mod faults;

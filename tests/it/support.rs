@@ -14,7 +14,7 @@ pub use disk::{LoopDisk, SmallDisk};
 pub use preloaded::Preloaded;
 pub use process::HubProcess;
 pub use server::TestHub;
-pub use stream::EventStream;
+pub use stream::{EventStream, Frame};
 
 /// How long a test waits for what must come. Reached only by a test that fails.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
