@@ -231,7 +231,7 @@ async fn send_all_twice(client: Client, worker: usize, rounds: usize) {
         let requests = [
             (
                 "/servers".to_owned(),
-                json!({"id": format!("s-{id}"), "name": "s", "transport": "http"}),
+                json!({"id": format!("s-{id}"), "name": "s", "transport": "http", "heartbeatIntervalMs": 300_000}),
             ),
             (
                 "/events".to_owned(),
