@@ -47,13 +47,7 @@ async fn clocks_that_jump_under_a_running_hub_change_no_verdict_and_lose_nothing
     for (jump, shift) in [(3, 3), (-6, -3), (3, 0), (0, 0)] {
         preloaded.shift_clock(shift * DAY_MS);
         // The same requests again, before the hub has looked at its clock and after.
-        for n in 0..20 {
-            assert_eq!(
-                keyed(client, n).await,
-                told[n],
-                "remembered after {jump} days"
-            );
-        }
+        are_remembered(client, &told, jump).await;
         if jump > 0 {
             let noticed = "the hub to notice a jump";
             until(PATIENCE, noticed, async || {
@@ -72,13 +66,7 @@ async fn clocks_that_jump_under_a_running_hub_change_no_verdict_and_lose_nothing
             uptime(client).await > seen + 2_500
         })
         .await;
-        for n in 0..20 {
-            assert_eq!(
-                keyed(client, n).await,
-                told[n],
-                "remembered after {jump} days"
-            );
-        }
+        are_remembered(client, &told, jump).await;
         told.push(keyed(client, told.len()).await);
         everything_is_there(client, &told).await;
         let newest = client
@@ -104,6 +92,14 @@ async fn clocks_that_jump_under_a_running_hub_change_no_verdict_and_lose_nothing
     let hub = HubProcess::start(directory.path(), &[]).await;
     everything_is_there(&hub.client, &told).await;
     hub.kill().await;
+}
+
+/// The same requests again give the same ids.
+async fn are_remembered(client: &Client, told: &[String], jump: i64) {
+    for (n, id) in told.iter().enumerate() {
+        let again = keyed(client, n).await;
+        assert_eq!(&again, id, "event {n}, after {jump} days");
+    }
 }
 
 /// All events that were acknowledged, in order, and no others of their type.

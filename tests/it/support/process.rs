@@ -59,7 +59,7 @@ impl HubProcess {
             return Err(Output {
                 status,
                 stdout: Vec::new(),
-                stderr: log.to_the_end().await.join("\n").into_bytes(),
+                stderr: log.read_to_end().await.join("\n").into_bytes(),
             });
         };
         let address = first
@@ -108,7 +108,7 @@ impl HubProcess {
     /// The same, and all that it logged.
     pub async fn kill_and_read(mut self) -> Vec<String> {
         self.child.kill().await.expect("it is killed");
-        self.log.to_the_end().await
+        self.log.read_to_end().await
     }
 
     /// Waits until it ends by itself.
@@ -135,7 +135,7 @@ impl Log {
     }
 
     /// Waits until the process has said its last.
-    async fn to_the_end(self) -> Vec<String> {
+    async fn read_to_end(self) -> Vec<String> {
         self.reading.await.expect("no panic");
         std::mem::take(&mut self.lines.lock().expect("no panic"))
     }
