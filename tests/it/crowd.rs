@@ -48,13 +48,13 @@ async fn those_that_never_read_cost_the_others_nothing_and_come_back() {
     rlimit::increase_nofile_limit(u64::MAX).expect("a limit");
     let all = variable("TIMEBACK_CROWD").unwrap_or(SUBSCRIBERS);
     let stuck = variable("TIMEBACK_CROWD_STUCK").unwrap_or(all / STUCK_SHARE);
-    let mut alone = run(all - stuck, 0).await;
-    let mut beside = run(all - stuck, stuck).await;
+    let readers = all - stuck;
+    let mut alone = run(readers, 0).await;
+    let mut beside = run(readers, stuck).await;
     for (seen, stuck) in [(&mut alone, 0), (&mut beside, stuck)] {
         println!(
-            "{} that read, {stuck} that never do, {EVENTS} events of {EVENT_BYTES} bytes: half of the deliveries took \
+            "{readers} that read, {stuck} that never do, {EVENTS} events of {EVENT_BYTES} bytes: half of the deliveries took \
              {:?}, 99 of 100 {:?}, all {:?}; {} MB more resident",
-            all - stuck,
             seen.delays.quantile(0.5),
             seen.delays.quantile(0.99),
             seen.delays.quantile(1.0),
