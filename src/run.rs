@@ -26,7 +26,7 @@ use crate::{
     readiness::Readiness,
     serve as accept,
     streams::{self, Closing, Streams},
-    tail::Tail,
+    tail::{Tail, WINDOW_BYTES},
     timers::{self, Timers},
 };
 
@@ -123,7 +123,7 @@ impl Server {
         // Switched off as a whole, nothing on the disk is touched.
         let log = event_log::open(config.data_dir.as_deref().filter(|_| config.enabled))?;
         let saved_leases = log.reader.load_leases()?;
-        let tail = Arc::new(Tail::new(log.reader.info().head, TAIL_BYTES));
+        let tail = Arc::new(Tail::new(log.reader.info().head, WINDOW_BYTES));
         let settings = hub::Settings {
             policy: policy(&config),
             retention: retention(&config),
@@ -342,6 +342,3 @@ fn switches(flags: PatternFlags) -> Vec<Command> {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-/// The window over the newest events that streams read without the disk.
-const TAIL_BYTES: usize = 64 << 20;

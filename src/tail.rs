@@ -11,7 +11,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -21,8 +21,8 @@ pub use page::Page;
 
 use crate::{domain::Record, event_log::Epochs};
 
-/// Bytes of encoded events and their index that the window holds by default. Forms other than `named` are
-/// made when somebody wants them, and may double what is in use.
+/// Bytes of encoded events and their index that the window holds by default, all forms together: those other than
+/// `named` are made when somebody wants them, and older events leave for them.
 pub const WINDOW_BYTES: usize = 64 << 20;
 
 /// Bytes of encoded events after which a commit is split into another page.
@@ -34,6 +34,8 @@ pub struct Tail {
     window: RwLock<Window>,
     head: AtomicU64,
     limit: usize,
+    /// Bytes of forms that pages made on demand.
+    on_demand: Arc<AtomicUsize>,
     /// One per loop that waits for events: a handful, for the life of the server.
     watchers: RwLock<Vec<Arc<Wake>>>,
 }
@@ -41,6 +43,7 @@ pub struct Tail {
 #[derive(Debug)]
 struct Window {
     pages: VecDeque<Arc<Page>>,
+    /// Bytes of the pages without forms made on demand.
     bytes: usize,
     /// The first event in it; `head + 1` where it is empty.
     floor: u64,
@@ -59,6 +62,7 @@ impl Tail {
             window: RwLock::new(window),
             head: AtomicU64::new(head),
             limit,
+            on_demand: Arc::default(),
             watchers: RwLock::default(),
         }
     }
@@ -70,7 +74,7 @@ impl Tail {
         let mut pages = Vec::new();
         let mut rest = records;
         while !rest.is_empty() {
-            let (page, taken) = Page::encode(epoch, rest, PAGE_BYTES);
+            let (page, taken) = Page::encode(epoch, rest, PAGE_BYTES, self.on_demand.clone());
             pages.push(Arc::new(page));
             rest = &rest[taken..];
         }
@@ -98,18 +102,17 @@ impl Tail {
                 window.bytes = 0;
                 window.floor = page.first();
             }
-            window.bytes += page.weight();
+            window.bytes += page.own_weight();
             window.pages.push_back(page);
         }
-        while window.bytes > self.limit {
-            let Some(oldest) = window.pages.pop_front() else {
-                break;
-            };
-            window.bytes -= oldest.weight();
-            window.floor = oldest.last() + 1;
-            dropped.push(oldest);
-        }
+        let over = self.over(window.bytes);
+        window.shrink(over, &mut dropped);
         dropped
+    }
+
+    /// Bytes that are too many, where the window's pages take `own` without forms made on demand.
+    fn over(&self, own: usize) -> usize {
+        (own + self.on_demand.load(Ordering::Relaxed)).saturating_sub(self.limit)
     }
 
     /// The newest event's sequence.
@@ -127,7 +130,12 @@ impl Tail {
     /// Appends to `out` the pages that hold the events after this place, oldest first, until they weigh about
     /// `budget` bytes; the first may begin before the place. `false` where the window begins after it.
     pub fn pages(&self, after: u64, budget: usize, out: &mut Vec<Arc<Page>>) -> bool {
-        let window = self.window.read();
+        let mut window = self.window.read();
+        if self.over(window.bytes) > 0 {
+            drop(window);
+            self.make_room();
+            window = self.window.read();
+        }
         if after + 1 < window.floor {
             return false;
         }
@@ -143,9 +151,35 @@ impl Tail {
         true
     }
 
+    /// Lets old pages go where forms that readers asked for have made the window too heavy while nothing was
+    /// published.
+    fn make_room(&self) {
+        let mut dropped = Vec::new();
+        let mut window = self.window.write();
+        let over = self.over(window.bytes);
+        window.shrink(over, &mut dropped);
+        // Before the pages themselves are given back.
+        drop(window);
+    }
+
     /// Wakes `watcher` whenever the head has moved, from now on.
     pub fn watch(&self, watcher: Arc<Wake>) {
         self.watchers.write().push(watcher);
+    }
+}
+
+impl Window {
+    /// Moves the oldest pages to `dropped` until `over` bytes are gone, or all.
+    fn shrink(&mut self, mut over: usize, dropped: &mut Vec<Arc<Page>>) {
+        while over > 0 {
+            let Some(oldest) = self.pages.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.own_weight();
+            over = over.saturating_sub(oldest.weight());
+            self.floor = oldest.last() + 1;
+            dropped.push(oldest);
+        }
     }
 }
 
@@ -188,7 +222,7 @@ impl Wake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Epoch;
+    use crate::{domain::Epoch, frame::Format};
 
     fn epochs() -> Epochs {
         Epochs::new(Vec::new(), Epoch::from_random(7), 0)
@@ -238,6 +272,62 @@ mod tests {
         assert!(!tail.covers(0));
         assert!(tail.covers(1));
         assert_eq!(sequences(&tail, 0, usize::MAX), None);
+    }
+
+    #[test]
+    fn all_forms_of_the_pages_share_the_bound() {
+        let one = Tail::new(0, WINDOW_BYTES);
+        one.publish(&[record(1)], &epochs());
+        let mut pages = Vec::new();
+        assert!(one.pages(0, usize::MAX, &mut pages));
+        // Room for ten events in one form.
+        let tail = Tail::new(0, 11 * pages[0].weight());
+        let weight =
+            |tail: &Tail| tail.window.read().bytes + tail.on_demand.load(Ordering::Relaxed);
+        for n in 1..=10 {
+            tail.publish(&[record(n)], &epochs());
+        }
+        assert!(tail.covers(0));
+        for form in [Format::Message, Format::CloudEvents] {
+            let mut after = tail.window.read().floor - 1;
+            while after < tail.head() {
+                let mut pages = Vec::new();
+                if tail.pages(after, 1, &mut pages) {
+                    assert!(weight(&tail) <= tail.limit, "when somebody reads");
+                    assert!(!pages[0].frames(form).bytes.is_empty());
+                }
+                after += 1;
+            }
+        }
+        tail.publish(&[record(11)], &epochs());
+        assert!(
+            weight(&tail) <= tail.limit,
+            "and when there is something new"
+        );
+        assert!(tail.covers(10) && !tail.covers(3));
+    }
+
+    #[test]
+    fn forms_of_a_page_are_forgotten_with_it() {
+        let tail = Tail::new(0, 1);
+        tail.publish(&[record(1)], &epochs());
+        let tail = Tail {
+            limit: WINDOW_BYTES,
+            ..tail
+        };
+        tail.publish(&[record(2)], &epochs());
+        let mut pages = Vec::new();
+        assert!(tail.pages(1, usize::MAX, &mut pages));
+        let made = pages[0].frames(Format::CloudEvents).bytes.len();
+        assert!(tail.on_demand.load(Ordering::Relaxed) >= made);
+        let tail = Tail { limit: 0, ..tail };
+        tail.publish(&[record(3)], &epochs());
+        assert!(
+            tail.on_demand.load(Ordering::Relaxed) >= made,
+            "while a reader has it"
+        );
+        pages.clear();
+        assert_eq!(tail.on_demand.load(Ordering::Relaxed), 0);
     }
 
     #[test]

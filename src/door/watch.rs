@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -37,11 +37,25 @@ impl Stamp {
 
 impl Door {
     /// Reads keys again when their files change and on SIGHUP, and tells `end` of every owner of open streams
-    /// whose right to them has ended, until `shutdown`.
-    pub async fn watch(self, end: impl Fn(u64) + Send + Sync, shutdown: CancellationToken) {
-        let mut hangup = signal(SignalKind::hangup())
+    /// whose right to them has ended, until `shutdown`. From this call on, and not only once the future is polled,
+    /// SIGHUP ends no process. Must be called within a runtime.
+    pub fn watch(
+        self,
+        end: impl Fn(u64) + Send + Sync,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + Send {
+        let hangup = signal(SignalKind::hangup())
             .inspect_err(|error| warn!("SIGHUP is not heard; files are still watched: {error}"))
             .ok();
+        self.watch_with(hangup, end, shutdown)
+    }
+
+    async fn watch_with(
+        self,
+        mut hangup: Option<Signal>,
+        end: impl Fn(u64) + Send + Sync,
+        shutdown: CancellationToken,
+    ) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known = self.0.stamps.clone();
@@ -102,7 +116,7 @@ pub(super) fn stamps(auth: &Auth) -> Vec<Stamp> {
 }
 
 /// The next signal; never, where signals can't be heard.
-async fn heard(signals: Option<&mut tokio::signal::unix::Signal>) -> Option<()> {
+async fn heard(signals: Option<&mut Signal>) -> Option<()> {
     match signals {
         Some(signals) => signals.recv().await,
         None => std::future::pending().await,

@@ -146,11 +146,12 @@ impl Writer {
         let shared = self.hub.0.clone();
         let epochs = shared.reader.epochs();
         let now = shared.clock.wall_ms();
+        let believed = self.watch.believed_ms(&self.hub);
         let before = shared.state.load_full();
         let mut draft = Draft::new(State::clone(&before), &shared.policy, &epochs, now);
         let outcomes: Vec<_> = batch
             .iter()
-            .map(|change| decide(&mut *self.log, &mut draft, change, now))
+            .map(|change| decide(&mut *self.log, &mut draft, change, believed))
             .collect();
         draft.let_follow();
 
@@ -202,10 +203,11 @@ impl Writer {
         let cause = Arc::new(cause);
         let shared = self.hub.0.clone();
         let epochs = shared.reader.epochs();
+        let believed = self.watch.believed_ms(&self.hub);
         for change in batch.drain(..) {
             let state = State::clone(&shared.state.load());
             let mut draft = Draft::new(state, &shared.policy, &epochs, now);
-            let outcome = decide(&mut *self.log, &mut draft, &change, now);
+            let outcome = decide(&mut *self.log, &mut draft, &change, believed);
             let outcome = if draft.events.is_empty() {
                 outcome
             } else {
@@ -249,7 +251,6 @@ impl Writer {
                 Err(cause) => self.note_trouble(&cause),
             }
         }
-        self.watch.look(&self.hub);
         self.snapshots.look(&self.hub);
         self.prune();
         let (metrics, info) = (&self.hub.0.metrics, self.hub.0.reader.info());
@@ -262,6 +263,8 @@ impl Writer {
     }
 
     fn prune(&mut self) {
+        // Before anything goes by its age, and not only once a second.
+        self.watch.look(&self.hub);
         let retention = match self.hub.clock_jump() {
             Some(_) => Retention {
                 age: None,
@@ -269,7 +272,10 @@ impl Writer {
             },
             None => self.retention.clone(),
         };
-        match self.log.prune(&retention, self.hub.0.clock.wall_ms()) {
+        match self
+            .log
+            .prune(&retention, self.watch.believed_ms(&self.hub))
+        {
             Ok(pruned) => {
                 self.hub.0.metrics.pruned.inc_by(pruned.events);
                 self.more_to_prune = pruned.more;
@@ -327,18 +333,19 @@ impl Writer {
     }
 }
 
-/// One change of a batch: the first answer again, or carried out.
+/// One change of a batch: the first answer again, or carried out. What is remembered is as old as `believed` says, the
+/// wall clock without its jumps: a client that repeats itself after one must not do anything twice.
 fn decide(
     log: &mut dyn LogWriter,
     draft: &mut Draft<'_>,
     change: &Change,
-    now: i64,
+    believed: i64,
 ) -> Result<Answer, HubError> {
     if let Some(key) = &change.key {
         if let Some(first) = draft.recall(key) {
             return first;
         }
-        match log.recall(&key.key, now) {
+        match log.recall(&key.key, believed) {
             Ok(Some(first)) => {
                 let last = draft.name(first.sequence);
                 let answer = Answer {
@@ -451,6 +458,8 @@ struct ClockWatch {
     wall_ms: i64,
     mono_ms: u64,
     suspended_until_mono_ms: u64,
+    /// By how much the wall clock jumped forward, while that isn't taken for granted.
+    doubted_ms: i64,
 }
 
 impl ClockWatch {
@@ -459,13 +468,36 @@ impl ClockWatch {
             wall_ms: hub.clock().wall_ms(),
             mono_ms: hub.clock().mono_ms(),
             suspended_until_mono_ms: 0,
+            doubted_ms: 0,
+        }
+    }
+
+    /// The wall clock without the jumps forward that are still in doubt, noticed or not.
+    fn believed_ms(&self, hub: &Hub) -> i64 {
+        let wall_ms = hub.clock().wall_ms();
+        wall_ms.saturating_sub(self.doubt(wall_ms, hub.clock().mono_ms()))
+    }
+
+    /// How far the wall clock went beyond the monotonic one since the last look.
+    fn jumped(&self, wall_ms: i64, mono_ms: u64) -> i64 {
+        let elapsed = i64::try_from(mono_ms.saturating_sub(self.mono_ms)).unwrap_or(i64::MAX);
+        wall_ms.saturating_sub(self.wall_ms).saturating_sub(elapsed)
+    }
+
+    /// What is in doubt now: a jump forward adds to it, a clock that is set back takes from it.
+    fn doubt(&self, wall_ms: i64, mono_ms: u64) -> i64 {
+        let jumped_ms = self.jumped(wall_ms, mono_ms);
+        if jumped_ms.abs() > JUMP_MS {
+            self.doubted_ms.saturating_add(jumped_ms).max(0)
+        } else {
+            self.doubted_ms
         }
     }
 
     fn look(&mut self, hub: &Hub) {
         let (wall_ms, mono_ms) = (hub.clock().wall_ms(), hub.clock().mono_ms());
-        let elapsed = i64::try_from(mono_ms - self.mono_ms).unwrap_or(i64::MAX);
-        let jumped_ms = wall_ms.saturating_sub(self.wall_ms).saturating_sub(elapsed);
+        let jumped_ms = self.jumped(wall_ms, mono_ms);
+        self.doubted_ms = self.doubt(wall_ms, mono_ms);
         (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
         if jumped_ms > JUMP_MS {
             self.suspended_until_mono_ms = mono_ms.saturating_add(SUSPENSION_MS);
@@ -482,6 +514,7 @@ impl ClockWatch {
             hub.0.clock_jump.store(Some(Arc::new(jump)));
         } else if hub.0.clock_jump.load().is_some() && mono_ms >= self.suspended_until_mono_ms {
             hub.0.clock_jump.store(None);
+            self.doubted_ms = 0;
         }
     }
 }
@@ -504,9 +537,7 @@ mod tests {
     use super::*;
     use crate::{clock::Clock, domain::Policy, event_log, hub::Settings, metrics::Metrics};
 
-    #[test]
-    fn a_jump_of_the_wall_clock_suspends_pruning_by_age_for_an_hour() {
-        let clock = Clock::frozen(0, 1_000_000);
+    fn hub(clock: Clock) -> (Hub, Idle) {
         let settings = Settings {
             policy: Policy::default(),
             retention: Retention {
@@ -515,11 +546,17 @@ mod tests {
                 bytes: 1 << 20,
                 idempotency_keys: 1000,
             },
-            clock: clock.clone(),
+            clock,
             metrics: Metrics::new().unwrap(),
         };
         let log = event_log::open(None).unwrap();
-        let (hub, _idle) = Hub::open(log, settings, Arc::new(Tail::new(0, 1 << 20))).unwrap();
+        Hub::open(log, settings, Arc::new(Tail::new(0, 1 << 20))).unwrap()
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_suspends_pruning_by_age_for_an_hour() {
+        let clock = Clock::frozen(0, 1_000_000);
+        let (hub, _idle) = hub(clock.clone());
         let mut watch = ClockWatch::new(&hub);
         let mut look = |after_ms: u32| {
             clock.advance(after_ms);
@@ -538,5 +575,34 @@ mod tests {
         assert_eq!(jump.suspended_until - jump.noticed_at, 3_600_000);
         assert_eq!(look(3_599_000), Some(jump));
         assert_eq!(look(1_000), None, "the hour is over");
+    }
+
+    #[test]
+    fn jumps_of_the_wall_clock_make_nothing_older() {
+        let clock = Clock::frozen(0, 1_000_000);
+        let (hub, _idle) = hub(clock.clone());
+        let mut watch = ClockWatch::new(&hub);
+        clock.advance(10_000);
+        assert_eq!(watch.believed_ms(&hub), 1_010_000);
+        clock.shift_wall(500_000);
+        assert_eq!(watch.believed_ms(&hub), 1_010_000, "before it is noticed");
+        watch.look(&hub);
+        clock.advance(10_000);
+        assert_eq!(watch.believed_ms(&hub), 1_020_000, "and after");
+        clock.shift_wall(-500_000);
+        assert_eq!(
+            watch.believed_ms(&hub),
+            1_020_000,
+            "nor when it is set right"
+        );
+        watch.look(&hub);
+        clock.shift_wall(-300_000);
+        assert_eq!(watch.believed_ms(&hub), 720_000, "a step back is believed");
+        watch.look(&hub);
+        clock.shift_wall(100_000);
+        watch.look(&hub);
+        clock.advance(3_600_000);
+        watch.look(&hub);
+        assert_eq!(watch.believed_ms(&hub), 4_420_000, "and all after an hour");
     }
 }

@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -159,6 +160,16 @@ impl Sink {
         match self {
             Self::Socket(socket) => socket.shutdown(Shutdown::Write).is_ok(),
             Self::Body(_) => false,
+        }
+    }
+
+    /// Makes the system drop what it keeps for the client when the sink goes: of one that takes nothing that may be
+    /// megabytes, for minutes.
+    pub(super) fn give_up(&self) {
+        if let Self::Socket(socket) = self {
+            // Where it fails, the system gives up by itself, later.
+            let _: std::io::Result<()> =
+                socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
     }
 

@@ -1,6 +1,9 @@
 //! Events of one commit, encoded once for all who want them, with what filters ask about them.
 
-use std::sync::OnceLock;
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 
@@ -20,6 +23,8 @@ pub struct Page {
     named: Frames,
     message: OnceLock<Frames>,
     cloud_events: OnceLock<Frames>,
+    /// Bytes of forms made on demand, of all pages of the window.
+    on_demand: Arc<AtomicUsize>,
 }
 
 /// The frames of a page in one form.
@@ -46,8 +51,14 @@ struct Facts {
 
 impl Page {
     /// Encodes events of one epoch until their frames exceed `budget` bytes; the first always goes in.
-    /// Returns how many were taken. `records` must not be empty.
-    pub(super) fn encode(epoch: Epoch, records: &[Record<'_>], budget: usize) -> (Self, usize) {
+    /// Returns how many were taken. `records` must not be empty. What other forms will weigh is added to
+    /// `on_demand` when they are made, and taken from it when the page is dropped.
+    pub(super) fn encode(
+        epoch: Epoch,
+        records: &[Record<'_>],
+        budget: usize,
+        on_demand: Arc<AtomicUsize>,
+    ) -> (Self, usize) {
         let mut bytes =
             Vec::with_capacity(records.iter().map(estimate).sum::<usize>().min(budget * 2));
         let mut text = String::with_capacity(records.len().min(1024) * 32);
@@ -88,12 +99,10 @@ impl Page {
             first: records.first().map_or(0, |record| record.sequence),
             facts: facts.into(),
             text: text.into(),
-            named: Frames {
-                bytes: bytes.into(),
-                ends: ends.into(),
-            },
+            named: Frames::new(bytes, ends),
             message: OnceLock::new(),
             cloud_events: OnceLock::new(),
+            on_demand,
         };
         (page, taken)
     }
@@ -116,13 +125,27 @@ impl Page {
         self.facts.len()
     }
 
-    /// Bytes that it takes up, without forms made on demand.
+    /// Bytes that it takes up, with the forms that were made so far.
     #[must_use]
     pub fn weight(&self) -> usize {
+        self.own_weight() + self.on_demand_weight()
+    }
+
+    /// Bytes that it takes up from its beginning on.
+    pub(super) fn own_weight(&self) -> usize {
         size_of::<Self>()
-            + self.named.bytes.len()
+            + self.named.weight()
             + self.text.len()
-            + self.facts.len() * (size_of::<Facts>() + 4)
+            + self.facts.len() * size_of::<Facts>()
+    }
+
+    /// Bytes of the forms that were made on demand so far.
+    pub(super) fn on_demand_weight(&self) -> usize {
+        [&self.message, &self.cloud_events]
+            .iter()
+            .filter_map(|form| form.get())
+            .map(Frames::weight)
+            .sum()
     }
 
     /// What filters ask about the event at `index`: all of it but `data` and `private`, which are empty.
@@ -159,9 +182,16 @@ impl Page {
     pub fn frames(&self, format: Format) -> &Frames {
         match format {
             Format::Named => &self.named,
-            Format::Message => self.message.get_or_init(|| self.encode_as(format)),
-            Format::CloudEvents => self.cloud_events.get_or_init(|| self.encode_as(format)),
+            Format::Message => self.message.get_or_init(|| self.make(format)),
+            Format::CloudEvents => self.cloud_events.get_or_init(|| self.make(format)),
         }
+    }
+
+    /// Makes a form that is kept from now on, and counts it.
+    fn make(&self, format: Format) -> Frames {
+        let frames = self.encode_as(format);
+        self.on_demand.fetch_add(frames.weight(), Ordering::Relaxed);
+        frames
     }
 
     fn encode_as(&self, format: Format) -> Frames {
@@ -183,14 +213,31 @@ impl Page {
                 small(bytes.len())
             })
             .collect();
-        Frames {
-            bytes: bytes.into(),
-            ends,
-        }
+        Frames::new(bytes, ends)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.on_demand
+            .fetch_sub(self.on_demand_weight(), Ordering::Relaxed);
     }
 }
 
 impl Frames {
+    /// Takes no more room than the frames need: shared bytes would keep what a vector has left over.
+    fn new(bytes: Vec<u8>, ends: Vec<u32>) -> Self {
+        Self {
+            bytes: bytes.into_boxed_slice().into(),
+            ends: ends.into(),
+        }
+    }
+
+    /// Bytes that they take up.
+    fn weight(&self) -> usize {
+        self.bytes.len() + size_of_val(&*self.ends)
+    }
+
     /// The bytes of the frame at `index`.
     #[must_use]
     pub fn get(&self, index: usize) -> &[u8] {
@@ -237,9 +284,13 @@ mod tests {
         ]
     }
 
+    fn encode(epoch: Epoch) -> (Page, usize) {
+        Page::encode(epoch, &records(), 1 << 20, Arc::default())
+    }
+
     #[test]
     fn a_page_gives_back_what_filters_ask() {
-        let (page, taken) = Page::encode(Epoch::from_random(1), &records(), 1 << 20);
+        let (page, taken) = encode(Epoch::from_random(1));
         assert_eq!((taken, page.first(), page.last()), (2, 7, 8));
         for (index, record) in records().iter().enumerate() {
             assert_eq!(
@@ -255,7 +306,7 @@ mod tests {
     #[test]
     fn every_form_holds_the_frames_that_the_encoder_makes() {
         let epoch = Epoch::from_random(1);
-        let (page, _) = Page::encode(epoch, &records(), 1 << 20);
+        let (page, _) = encode(epoch);
         for format in [Format::Named, Format::Message, Format::CloudEvents] {
             for (index, record) in records().iter().enumerate() {
                 let mut frame = Vec::new();

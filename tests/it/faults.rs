@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Output, Stdio},
     time::Duration,
 };
@@ -12,7 +12,9 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Client, EventStream, HubProcess, PATIENCE};
+use crate::support::{
+    Client, EventStream, HubProcess, LoopDisk, PATIENCE, Preloaded, SmallDisk, until,
+};
 
 /// Damaged copies of one log that are tried, each with a byte flipped elsewhere. `TIMEBACK_FAULT_ROUNDS` asks for
 /// more.
@@ -66,7 +68,10 @@ async fn a_full_disk_refuses_changes_and_nothing_else_and_heals_by_itself() {
     full.expect_err("still full").problem(507, "disk-full");
 
     disk.make_room();
-    until(|| async { hub.client.get("/readyz").await.status == 200 }).await;
+    until(PATIENCE, "the hub to be ready", async || {
+        hub.client.get("/readyz").await.status == 200
+    })
+    .await;
     told.extend(write(&hub.client, 2_000_000..2_000_010).await);
     check(&hub.client, &told).await;
     hub.kill().await;
@@ -83,6 +88,86 @@ async fn a_directory_that_cannot_be_written_is_refused_at_the_start() {
     let text = told_on_stderr(&refused);
     assert!(text.contains("Read-only file system"), "{text}");
     assert!(text.contains(&disk.path.display().to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn a_disk_that_becomes_read_only_refuses_changes_until_it_can_be_written_again() {
+    let Some(disk) = Preloaded::compile() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let [library, faults] = disk.variables();
+    let keepalive = ("INTEGRATION_SSE_KEEPALIVE_MS", "1000");
+    let hub = HubProcess::start(directory.path(), &[library, faults, keepalive]).await;
+    let mut told = write(&hub.client, 0..20).await;
+    let mut stream = EventStream::open(hub.address, "/events?lastEventId=earliest", &[]).await;
+    disk.set("readonly");
+    refuses_changes_and_nothing_else(&hub, &told).await;
+    for _ in 0..20 {
+        stream.next_named("disk.test").await;
+    }
+    stream.next_named("bookmark").await;
+    assert_eq!(hub.logged("reads and streams go on"), 1, "said once");
+
+    disk.unset("readonly");
+    until(PATIENCE, "the hub to be ready", async || {
+        hub.client.get("/readyz").await.status == 200
+    })
+    .await;
+    told.extend(write(&hub.client, 20..40).await);
+    check(&hub.client, &told).await;
+    hub.kill().await;
+    let hub = HubProcess::start(directory.path(), &[]).await;
+    check(&hub.client, &told).await;
+    hub.kill().await;
+}
+
+#[tokio::test]
+async fn a_file_system_that_fails_under_the_hub_costs_nothing_acknowledged() {
+    let Some(disk) = LoopDisk::mount(48) else {
+        return;
+    };
+    let data = disk.path.join("data");
+    std::fs::create_dir(&data).expect("a directory");
+    let hub = HubProcess::start(&data, &[]).await;
+    let mut told = write(&hub.client, 0..40).await;
+    disk.fail();
+    let refused = try_write(&hub.client, 1_000_000).await;
+    let refused = refused.expect_err("not acknowledged");
+    println!("the first change: {} {}", refused.status, refused.text);
+    if refused.json()["type"] == "log-unknown" {
+        // It was the sync that failed.
+        assert_eq!(hub.wait().await.code(), Some(1));
+    } else {
+        refuses_changes_and_nothing_else(&hub, &told).await;
+        hub.kill().await;
+    }
+    let refused = start(&data).await;
+    assert_eq!(refused.status.code(), Some(1));
+    println!("a start on it: {}", told_on_stderr(&refused).trim());
+    assert!(told_on_stderr(&refused).contains("Read-only file system"));
+
+    disk.repair();
+    let hub = HubProcess::start(&data, &[]).await;
+    check(&hub.client, &told).await;
+    told.extend(write(&hub.client, 2_000_000..2_000_010).await);
+    check(&hub.client, &told).await;
+    hub.kill().await;
+}
+
+/// Changes are refused, again and again; what was acknowledged is served, and operators and probes see why.
+async fn refuses_changes_and_nothing_else(hub: &HubProcess, told: &Told) {
+    for _ in 0..10 {
+        let refused = try_write(&hub.client, 1_000_000).await;
+        let refused = refused.expect_err("not acknowledged");
+        refused.problem(503, "log-unwritable");
+    }
+    let ready = hub.client.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text.contains("unwritable"), "{}", ready.text);
+    check(&hub.client, told).await;
+    assert_eq!(hub.client.get("/snapshot").await.status, 200);
+    assert_eq!(hub.client.get("/healthz").await.status, 200);
 }
 
 #[tokio::test]
@@ -290,7 +375,7 @@ async fn salvage_copies_what_is_good_and_the_copy_serves_it() {
 
 #[tokio::test]
 async fn a_failed_sync_acknowledges_nothing_and_ends_the_hub_for_a_new_start_to_find_out() {
-    let Some(disk) = FaultySyncs::new() else {
+    let Some(disk) = Preloaded::compile() else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -318,7 +403,7 @@ async fn a_failed_sync_acknowledges_nothing_and_ends_the_hub_for_a_new_start_to_
 
 #[tokio::test]
 async fn a_slow_disk_makes_changes_wait_and_nothing_else() {
-    let Some(disk) = FaultySyncs::new() else {
+    let Some(disk) = Preloaded::compile() else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
@@ -347,112 +432,6 @@ async fn a_slow_disk_makes_changes_wait_and_nothing_else() {
     check(&hub.client, &told).await;
     println!("4 changes took {took:?}, a read beside them {slowest:?} at most");
     hub.kill().await;
-}
-
-/// Syncs that fail or take their time on demand, by a library that is preloaded into a hub.
-struct FaultySyncs {
-    directory: tempfile::TempDir,
-    library: String,
-    faults: String,
-}
-
-impl FaultySyncs {
-    /// Compiles it; without a C compiler, says so, and the test is left out.
-    fn new() -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let library = directory.path().join("sync.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/faults/sync.c");
-        let compiled = std::process::Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .arg(&library)
-            .arg(source)
-            .output();
-        match compiled {
-            Ok(output) if output.status.success() => Some(Self {
-                library: library.display().to_string(),
-                faults: directory.path().display().to_string(),
-                directory,
-            }),
-            refused => {
-                println!("left out: there is no C compiler here: {refused:?}");
-                None
-            }
-        }
-    }
-
-    fn variables(&self) -> [(&str, &str); 2] {
-        [
-            ("LD_PRELOAD", self.library.as_str()),
-            ("TIMEBACK_FAULTS", self.faults.as_str()),
-        ]
-    }
-
-    fn set(&self, fault: &str) {
-        std::fs::write(self.directory.path().join(fault), "").expect("set");
-    }
-
-    fn unset(&self, fault: &str) {
-        std::fs::remove_file(self.directory.path().join(fault)).expect("unset");
-    }
-}
-
-/// A file system of so many megabytes, gone when dropped.
-struct SmallDisk {
-    path: PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// Mounts it; without the right to, says so, and the test is left out.
-    fn mount(megabytes: u32) -> Option<Self> {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().to_owned();
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(&path)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self {
-                path,
-                _directory: directory,
-            }),
-            refused => {
-                println!("left out: no small disk can be mounted here: {refused:?}");
-                None
-            }
-        }
-    }
-
-    fn remount_read_only(&self) {
-        let done = std::process::Command::new("mount")
-            .args(["-o", "remount,ro"])
-            .arg(&self.path)
-            .status();
-        assert!(done.expect("mount").success());
-    }
-
-    /// Leaves no byte free.
-    fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.path.join("filler")).expect("a file");
-        for size in [1 << 20, 4_096] {
-            while file.write_all(&vec![7; size]).is_ok() {}
-        }
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.path.join("filler")).expect("removed");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, for a child may still be dying.
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.path)
-            .status();
-    }
 }
 
 /// A log of a hub that was stopped in order, so that all of it is in one file.
@@ -648,15 +627,4 @@ async fn log(action: &[&str], data: &Path, to: Option<&Path>) -> Output {
 
 fn told_on_stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Asks again until it is so.
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
-    tokio::time::timeout(PATIENCE, async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("it comes to be so");
 }

@@ -10,9 +10,12 @@
 )]
 
 mod client;
+mod clocks;
 mod crash;
 mod credentials;
+mod crowd;
 mod door;
+mod drain;
 mod envelope;
 mod examples;
 mod faults;

@@ -3,7 +3,10 @@
 //! 100,000 events by default; `TIMEBACK_MILLION=1000000 cargo test --test it million` for the full size. How long it
 //! takes is measured by `examples/resume.rs`; here it only has to be right.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::{EventStream, TestHub};
 
@@ -12,6 +15,9 @@ const NEEDLES: u64 = 10_000;
 
 /// Events in one POST.
 const ARRAY: u64 = 1000;
+
+/// How long it may take until something is pruned: 30 s by the contract, and more on a machine that has other work.
+const PRUNING: Duration = Duration::from_secs(120);
 
 /// Events that the log keeps at least.
 fn kept() -> u64 {
@@ -44,15 +50,20 @@ async fn fill(hub: &TestHub, head: u64) -> String {
 
 /// Waits until the first event is pruned, and gives the oldest kept one's sequence.
 async fn wait_for_pruning(hub: &TestHub, first: &str) -> u64 {
-    loop {
-        let mut events = hub.resume("", first).await;
-        let opened = events.next().await.json();
-        if opened["verdict"] == "gap" {
-            assert_eq!(opened["reason"], "expired");
-            return sequence_of(opened["oldestId"].as_str().expect("an id"));
+    let pruned = async {
+        loop {
+            let mut events = hub.resume("", first).await;
+            let opened = events.next().await.json();
+            if opened["verdict"] == "gap" {
+                assert_eq!(opened["reason"], "expired");
+                return sequence_of(opened["oldestId"].as_str().expect("an id"));
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    };
+    timeout(PRUNING, pruned)
+        .await
+        .unwrap_or_else(|_| panic!("{first} was not pruned within {PRUNING:?}"))
 }
 
 fn sequence_of(id: &str) -> u64 {

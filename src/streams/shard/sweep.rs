@@ -128,6 +128,7 @@ impl Core {
         if backlog.blocked {
             let due = backlog.moved_at + self.stall_timeout();
             return if due <= self.now {
+                stream.sink.give_up();
                 Due::Over(Some("stalled"))
             } else {
                 Due::At(next.min(due))

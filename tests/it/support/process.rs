@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Output, Stdio},
+    sync::{Arc, Mutex},
 };
 
 use tokio::{
@@ -18,6 +19,13 @@ pub struct HubProcess {
     pub address: SocketAddr,
     pub client: Client,
     child: Child,
+    log: Log,
+}
+
+/// What a child says on standard error, line by line.
+struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+    reading: tokio::task::JoinHandle<()>,
 }
 
 impl HubProcess {
@@ -42,26 +50,16 @@ impl HubProcess {
             .spawn()
             .expect("the binary starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-        let mut said = BufReader::new(child.stderr.take().expect("its log")).lines();
-        let log = tokio::spawn(async move {
-            let mut log = Vec::new();
-            while let Ok(Some(line)) = said.next_line().await {
-                eprintln!("{line}");
-                log.extend_from_slice(line.as_bytes());
-                log.push(b'\n');
-            }
-            log
-        });
+        let log = Log::read(child.stderr.take().expect("its log"));
         let first = tokio::time::timeout(PATIENCE, lines.next_line())
             .await
             .expect("it says that it serves, or ends");
         let Some(first) = first.expect("its output is text") else {
             let status = child.wait().await.expect("its status");
-            let stderr = log.await.expect("its log");
             return Err(Output {
                 status,
                 stdout: Vec::new(),
-                stderr,
+                stderr: log.read_to_end().await.join("\n").into_bytes(),
             });
         };
         let address = first
@@ -72,17 +70,29 @@ impl HubProcess {
             address,
             client: Client::new(address),
             child,
+            log,
         })
     }
 
     /// SIGTERM, and wait until it is gone.
     pub async fn terminate(self) -> std::process::ExitStatus {
+        self.signal("TERM").await;
+        self.wait().await
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub async fn signal(&self, name: &str) {
         let sent = Command::new("kill")
-            .args(["-TERM", &self.id().to_string()])
+            .args([&format!("-{name}"), &self.id().to_string()])
             .status()
             .await;
         assert!(sent.expect("a signal").success());
-        self.wait().await
+    }
+
+    /// How many lines of its log hold this text, so far.
+    pub fn logged(&self, text: &str) -> usize {
+        let lines = self.log.lines.lock().expect("no panic");
+        lines.iter().filter(|line| line.contains(text)).count()
     }
 
     /// The process id.
@@ -95,11 +105,38 @@ impl HubProcess {
         self.child.kill().await.expect("it is killed");
     }
 
+    /// The same, and all that it logged.
+    pub async fn kill_and_read(mut self) -> Vec<String> {
+        self.child.kill().await.expect("it is killed");
+        self.log.read_to_end().await
+    }
+
     /// Waits until it ends by itself.
     pub async fn wait(mut self) -> std::process::ExitStatus {
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .expect("it ends")
             .expect("its status")
+    }
+}
+
+impl Log {
+    fn read(stderr: tokio::process::ChildStderr) -> Self {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let reading = tokio::spawn(async move {
+            let mut said = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = said.next_line().await {
+                eprintln!("{line}");
+                log.lock().expect("no panic").push(line);
+            }
+        });
+        Self { lines, reading }
+    }
+
+    /// Waits until the process has said its last.
+    async fn read_to_end(self) -> Vec<String> {
+        self.reading.await.expect("no panic");
+        std::mem::take(&mut self.lines.lock().expect("no panic"))
     }
 }

@@ -1,6 +1,6 @@
 //! A client of the stream that sees every byte: chunks are unwrapped here, blocks parsed as WHATWG HTML §9.2 says.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use serde_json::Value;
 use tokio::{
@@ -69,18 +69,25 @@ impl EventStream {
     }
 
     /// The same over a connection that is there already.
-    pub async fn open_on(mut socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Self {
-        let host = socket.peer_addr().expect("an address");
+    pub async fn open_on(socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Self {
+        let opened = Self::try_open_on(socket, path, headers).await;
+        opened.unwrap_or_else(|e| panic!("the answer's head comes: {e}"))
+    }
+
+    /// The same where the hub may be gone, or go in the midst of it.
+    pub async fn try_open_on(
+        mut socket: TcpStream,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> io::Result<Self> {
+        let host = socket.peer_addr()?;
         let mut request =
             format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
-        socket
-            .write_all(request.as_bytes())
-            .await
-            .expect("the request is sent");
+        socket.write_all(request.as_bytes()).await?;
         let mut stream = Self {
             socket,
             raw: Vec::new(),
@@ -94,11 +101,10 @@ impl EventStream {
             if let Some(at) = find(&stream.raw, b"\r\n\r\n") {
                 break at;
             }
-            assert!(
-                stream.fill().await,
-                "the answer's head comes: {:?}",
-                String::from_utf8_lossy(&stream.raw)
-            );
+            if !stream.fill().await {
+                let there = String::from_utf8_lossy(&stream.raw).into_owned();
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, there));
+            }
         };
         stream.head = String::from_utf8(stream.raw[..end].to_vec())
             .expect("a head of text")
@@ -110,7 +116,7 @@ impl EventStream {
             .nth(1)
             .and_then(|s| s.parse().ok())
             .expect("a status");
-        stream
+        Ok(stream)
     }
 
     /// The next block, or `None` where the stream ended.
@@ -244,7 +250,5 @@ impl EventStream {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
+    memchr::memmem::find(bytes, wanted)
 }
