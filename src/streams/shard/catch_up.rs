@@ -254,6 +254,7 @@ impl Core {
                 Some(self.log.epochs().name(backlog.cursor)),
                 retry,
                 ending.closing.as_str(),
+                None,
             );
             backlog.rest = frame.into();
             match self.send_begun(stream, backlog) {
