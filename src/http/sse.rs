@@ -148,6 +148,7 @@ async fn stream(
 }
 
 /// Why there is no place for a stream.
+#[derive(Clone, Copy)]
 struct Refused {
     closing: Closing,
     /// The limit that is reached, where that is why.

@@ -130,7 +130,7 @@ impl Server {
             router,
             parts.streams.clone(),
             limits,
-            metrics.clone(),
+            metrics,
             shutdown.clone(),
         ));
         let Parts {
