@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::write_position;
-use crate::domain::{Limit, Position};
+use crate::domain::Position;
 
 /// `data` of `stream_opened`.
 #[derive(Debug, Clone, Serialize)]
@@ -101,23 +101,20 @@ pub fn write_gap(
     );
 }
 
-/// Appends `stream_closing`, the last frame; `id` where the client has a valid one, `limit` where one is reached.
+/// Appends `stream_closing`, the last frame; `id` where the client has a valid one.
 pub fn write_closing(
     out: &mut Vec<u8>,
     id: Option<Position>,
     retry: Duration,
     reason: &'static str,
-    limit: Option<Limit>,
 ) {
     #[derive(Serialize)]
     struct Closing {
         reason: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        limit: Option<Limit>,
     }
     begin(out, id, "stream_closing");
     write_retry(out, retry);
-    end(out, &Closing { reason, limit });
+    end(out, &Closing { reason });
 }
 
 fn begin(out: &mut Vec<u8>, id: Option<Position>, name: &str) {
@@ -185,7 +182,7 @@ mod tests {
             "id: 000000000000-6\nevent: stream_gap\ndata: {\"reason\":\"expired\",\"afterId\":\"000000000000-2\",\"nextId\":\"000000000000-7\"}\n\n"
         );
         assert_eq!(
-            text(|out| write_closing(out, None, Duration::from_millis(7), "busy", None)),
+            text(|out| write_closing(out, None, Duration::from_millis(7), "busy")),
             "event: stream_closing\nretry: 7\ndata: {\"reason\":\"busy\"}\n\n"
         );
         assert_eq!(

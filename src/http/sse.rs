@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::State as Shared,
     http::{
-        HeaderMap, HeaderValue, Method, Version,
+        HeaderMap, HeaderName, HeaderValue, Method, Version,
         header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
     },
     response::Response,
@@ -45,6 +45,9 @@ const OTHERS: [&str; 6] = [
     "snapshot",
     "format",
 ];
+
+/// Which limit a stream is refused for: what `stream_closing` itself holds is fixed.
+const LIMIT_REACHED: HeaderName = HeaderName::from_static("limit-reached");
 
 /// Patterns without which there is no stream.
 const PATTERNS: [&str; 2] = ["event_driven", "sse_integration"];
@@ -267,10 +270,12 @@ fn refuse(app: &App, refused: Refused, own: Option<Position>, version: Version) 
     app.streams.refused(closing);
     let mut frame = Vec::with_capacity(128);
     let retry = closing.retry(app.streams.settings().retry, streams::random());
-    write_closing(&mut frame, own, retry, closing.as_str(), limit);
+    write_closing(&mut frame, own, retry, closing.as_str());
     let mut response = head(Body::from(frame));
     if let Some(limit) = limit {
         response.extensions_mut().insert(limit);
+        let name = HeaderValue::from_static(limit.name());
+        response.headers_mut().insert(LIMIT_REACHED, name);
     }
     if version <= Version::HTTP_11 {
         response

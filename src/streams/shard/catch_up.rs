@@ -254,7 +254,6 @@ impl Core {
                 Some(self.log.epochs().name(backlog.cursor)),
                 retry,
                 ending.closing.as_str(),
-                None,
             );
             backlog.rest = frame.into();
             match self.send_begun(stream, backlog) {

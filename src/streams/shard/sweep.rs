@@ -164,7 +164,7 @@ impl Core {
             let retry = ending
                 .closing
                 .retry(self.shared.settings.retry, self.random());
-            write_closing(&mut frame, place, retry, ending.closing.as_str(), None);
+            write_closing(&mut frame, place, retry, ending.closing.as_str());
             // A sink without room misses the goodbye, nothing else.
             let _ = stream.sink.send(&frame, &mut None);
         }
