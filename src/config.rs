@@ -245,6 +245,18 @@ pub struct Limits {
     pub workflows: usize,
     /// `INTEGRATION_MAX_STEPS`: of one workflow.
     pub steps: usize,
+    /// `INTEGRATION_MAX_BODY_BYTES`: most of a request's body.
+    pub body_bytes: usize,
+    /// `INTEGRATION_MAX_JSON_DEPTH`: levels of arrays and objects in a body.
+    pub json_depth: usize,
+    /// `INTEGRATION_MAX_ID_LENGTH`: characters of an id that is new.
+    pub id_length: usize,
+    /// `INTEGRATION_MAX_TAGS`: of one server.
+    pub tags: usize,
+    /// `INTEGRATION_MAX_PATTERNS`: built-in and custom.
+    pub patterns: usize,
+    /// `INTEGRATION_MAX_CUSTOM_TYPES`: event types of producers' own in use.
+    pub custom_types: usize,
 }
 
 /// Logging.
@@ -328,6 +340,12 @@ impl Default for Config {
                 servers: 1_000_000,
                 workflows: 1_000_000,
                 steps: 10_000,
+                body_bytes: 256 * 1024,
+                json_depth: 64,
+                id_length: 128,
+                tags: 64,
+                patterns: 1000,
+                custom_types: 10_000,
             },
             log: Logging {
                 level: "info".to_owned(),

@@ -11,12 +11,14 @@
 //! * the integration's last announced status follows from the servers, as soon as the due reactions ran.
 
 pub mod command;
+pub mod custom_types;
 pub mod event;
 pub mod fleet;
 pub mod health;
 pub mod ids;
 pub mod input;
 pub mod json;
+pub mod limit;
 pub mod pattern;
 pub mod position;
 pub mod server;
@@ -29,4 +31,5 @@ pub use fleet::{Policy, State};
 pub use ids::{InstanceId, ServerId, StepId, WorkflowId};
 pub use input::FieldError;
 pub use json::Json;
+pub use limit::Limit;
 pub use position::{Epoch, Position};

@@ -38,13 +38,14 @@ pub use rights::{Restrictions, Rights};
 use self::{
     jwt::Verifier,
     keys::{Key, KeyFileError, Keys},
-    limits::{Full, Rate, StreamCounts},
+    limits::{Rate, StreamCounts},
     session::{Holder, Session, Sessions},
     watch::Stamp,
 };
 use crate::{
     clock::Clock,
     config::{Auth, Config},
+    domain::Limit,
     metrics::Metrics,
 };
 
@@ -137,8 +138,8 @@ pub enum Unknown {
 /// A limit of one client's is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limited {
-    /// Which one: `requests_per_address`, `requests_per_token`, `streams_per_address`, `streams_per_token`.
-    pub limit: &'static str,
+    /// Which one.
+    pub limit: Limit,
     /// After how many seconds another try may pass.
     pub retry_after: u64,
 }
@@ -326,7 +327,10 @@ impl Door {
     /// [`Limited`].
     pub fn count_address(&self, address: IpAddr) -> Result<(), Limited> {
         let taken = self.0.by_address.take(address, self.0.clock.mono_ms());
-        self.limited("requests_per_address", taken)
+        taken.map_err(|retry_after| Limited {
+            limit: Limit::RequestsPerAddress,
+            retry_after,
+        })
     }
 
     /// Counts a request of a caller.
@@ -341,30 +345,21 @@ impl Door {
             .0
             .by_caller
             .take(shown.access.caller.clone(), self.0.clock.mono_ms());
-        self.limited("requests_per_token", taken)
+        taken.map_err(|retry_after| Limited {
+            limit: Limit::RequestsPerToken,
+            retry_after,
+        })
     }
 
     /// A place for a stream, to be kept for as long as it is open.
     ///
     /// # Errors
-    /// [`Limited`].
-    pub fn admit_stream(&self, address: IpAddr, shown: &Shown) -> Result<StreamPlace, Limited> {
+    /// The limit of one client's that is reached.
+    pub fn admit_stream(&self, address: IpAddr, shown: &Shown) -> Result<StreamPlace, Limit> {
         let Access { caller, owner, .. } = &shown.access;
-        let place = self
-            .0
+        self.0
             .streams
-            .take(address, caller, *owner, shown.credential.clone());
-        place.map_err(|full| {
-            let limit = match full {
-                Full::Address => "streams_per_address",
-                Full::Token => "streams_per_token",
-            };
-            self.refused(limit);
-            Limited {
-                limit,
-                retry_after: 1,
-            }
-        })
+            .take(address, caller, *owner, shown.credential.clone())
     }
 
     /// Begins a session for what was shown: a cookie's value, and when it ends (epoch ms).
@@ -383,6 +378,15 @@ impl Door {
             .sessions
             .begin(holder, end)
             .map(|cookie| (cookie, end))
+    }
+
+    /// Whether a request carries a session that still stands.
+    #[must_use]
+    pub fn has_session(&self, headers: &HeaderMap) -> bool {
+        let now = self.0.clock.wall_ms();
+        session::cookie(headers)
+            .and_then(|cookie| self.0.sessions.read(cookie, now))
+            .is_some()
     }
 
     /// Ends the session that a request carries, if it carries one. Its streams end within moments.
@@ -408,11 +412,12 @@ impl Door {
         self.0.metrics.refused.with_label_values(&[reason]).inc();
     }
 
-    fn limited(&self, limit: &'static str, taken: Result<(), u64>) -> Result<(), Limited> {
-        taken.map_err(|retry_after| {
-            self.refused(limit);
-            Limited { limit, retry_after }
-        })
+    /// Whether what somebody showed before still holds: for answers that take their time.
+    #[must_use]
+    pub fn stands(&self, shown: &Shown) -> bool {
+        let now = self.0.clock.wall_ms();
+        let credential = shown.credential.as_ref();
+        credential.is_none_or(|credential| self.holds(credential, now))
     }
 
     /// Whether what a stream lives by still holds, as it did when the stream began.

@@ -51,8 +51,10 @@ pub struct Metrics {
     pub heartbeats: IntCounter,
     /// `timeback_commands_waiting`: in the writer's queue.
     pub commands_waiting: IntGauge,
-    /// `timeback_door_refused_total{reason}`: `unauthorized`, `forbidden`, or the name of a client's limit.
+    /// `timeback_door_refused_total{reason}`: `unauthorized` or `forbidden`.
     pub refused: IntCounterVec,
+    /// `timeback_limit_reached_total{limit}`: requests, streams and connections refused because a limit is reached.
+    pub limit_reached: IntCounterVec,
     /// `timeback_http_requests_total{route,method,status}`.
     pub requests: IntCounterVec,
     /// `timeback_http_request_seconds{route}`; streams count until their head.
@@ -128,8 +130,13 @@ impl Metrics {
             commands_waiting: make.gauge("commands_waiting", "Commands waiting for the writer")?,
             refused: make.counters(
                 "door_refused_total",
-                "Requests and streams refused at the door",
+                "Requests refused at the door",
                 &["reason"],
+            )?,
+            limit_reached: make.counters(
+                "limit_reached_total",
+                "Requests, streams and connections refused because a limit is reached",
+                &["limit"],
             )?,
             requests: make.counters(
                 "http_requests_total",

@@ -13,7 +13,9 @@ use tracing::{info, warn};
 use crate::{
     clock::Clock,
     config::{Config, OPEN_BY_ACCIDENT, PatternFlags},
-    domain::{Command, Event, EventData, Policy, State, command::SwitchPattern, health::Rules},
+    domain::{
+        Command, Event, EventData, Limit, Policy, State, command::SwitchPattern, health::Rules,
+    },
     door::{
         Door, DoorError,
         tls::{Tls, TlsError},
@@ -107,6 +109,10 @@ struct Server {
 impl Server {
     fn start(config: Config, listener: TcpListener) -> Result<Self, ServeError> {
         let metrics = Metrics::new()?;
+        // From the start on, so that the first time is a rise.
+        for limit in Limit::ALL {
+            metrics.limit_reached.with_label_values(&[limit.name()]);
+        }
         let clock = Clock::default();
         let door = Door::open(&config, &clock, &metrics)?;
         if !door.asks()
@@ -200,6 +206,7 @@ impl Server {
         let limits = accept::Limits {
             head_timeout: app.config.limits.header_timeout,
             head_bytes: app.config.limits.header_bytes,
+            stall_timeout: app.config.stream.stall_timeout,
             tls,
             ..accept::Limits::default()
         };
@@ -208,6 +215,7 @@ impl Server {
             http::router(app.clone()),
             streams,
             limits,
+            app.metrics.clone(),
             stop_accepting.clone(),
         );
         let accepting = tokio::spawn(accepting);
@@ -296,6 +304,10 @@ fn policy(config: &Config) -> Policy {
         max_servers: config.limits.servers,
         max_workflows: config.limits.workflows,
         max_steps: config.limits.steps,
+        max_tags: config.limits.tags,
+        max_id_length: config.limits.id_length,
+        max_patterns: config.limits.patterns,
+        max_custom_types: config.limits.custom_types,
     }
 }
 

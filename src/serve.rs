@@ -6,7 +6,9 @@
 //! byte on. All requests pass the same router with the same layers, whichever way they come.
 
 mod accept;
+mod answers;
 mod direct;
+mod line;
 mod rewind;
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,7 @@ use axum::{
     Router,
     body::Body,
     extract::ConnectInfo,
-    http::{Request, StatusCode},
+    http::Request,
     response::{IntoResponse, Response},
 };
 use hyper::{
@@ -46,12 +48,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use crate::{
+    domain::Limit,
     door::tls::{Encrypted, Tls},
-    http::problem::Problem,
+    metrics::Metrics,
     streams::{Sink, Streams},
 };
 use accept::{Acceptor, Reception};
 use direct::{Fresh, StreamRequest};
+use line::{Line, Patience, Talk};
 
 /// Connections that the kernel keeps until they are accepted: enough for a storm of reconnects, so that
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
@@ -65,13 +69,15 @@ const HYPER_BUFFER: usize = 4;
 pub struct Limits {
     /// Fresh connections whose first head is awaited at a time. More of them wait in the kernel.
     pub heads: usize,
-    /// How long a fresh connection may take for its first head.
+    /// How long a head may take: from its first byte on, the first one of a connection from the beginning on.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub stall_timeout: Duration,
     /// Longest request head, in bytes, the request line included.
     pub head_bytes: usize,
     /// Encrypts connections; `None`: plain HTTP.
     pub tls: Option<Tls>,
-    /// How long a connection may be idle between two requests, and take for the next head.
+    /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
     /// How long requests may go on after the shutdown began.
     pub grace: Duration,
@@ -82,6 +88,7 @@ impl Default for Limits {
         Self {
             heads: 16 * 1024,
             head_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(60),
             head_bytes: 16 * 1024,
             tls: None,
             idle_timeout: Duration::from_secs(75),
@@ -101,6 +108,7 @@ pub async fn serve(
     router: Router,
     streams: Arc<Streams>,
     limits: Limits,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -118,6 +126,7 @@ pub async fn serve(
             router,
             streams,
             limits: limits.clone(),
+            metrics,
         }),
         graceful: graceful.clone(),
         tracker: tracker.clone(),
@@ -173,6 +182,11 @@ impl Reception for Desk {
             self.spawn(answered);
         }
     }
+
+    fn late(&mut self, mut fresh: Fresh) {
+        self.door.count(Limit::HeaderTimeout);
+        fresh.refuse(answers::head_too_late(self.door.limits.head_timeout));
+    }
 }
 
 impl Desk {
@@ -200,9 +214,17 @@ struct Door {
     router: Router,
     streams: Arc<Streams>,
     limits: Limits,
+    metrics: Metrics,
 }
 
 impl Door {
+    fn count(&self, limit: Limit) {
+        self.metrics
+            .limit_reached
+            .with_label_values(&[limit.name()])
+            .inc();
+    }
+
     /// Answers a request for a stream, by a stream or by whatever else the router says.
     async fn answer(self: Arc<Self>, fresh: Fresh, request: StreamRequest, watcher: Watcher) {
         let answer = direct::route(&self.router, request, fresh.remote).await;
@@ -239,7 +261,12 @@ impl Door {
                     };
                     self.hyper(io, protocol, remote, first, true, watcher).await;
                 }
-                Err(error) => tracing::debug!("no TLS with {remote}: {error}"),
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        self.count(Limit::HeaderTimeout);
+                    }
+                    tracing::debug!("no TLS with {remote}: {error}");
+                }
             }
         })
         .await;
@@ -257,15 +284,29 @@ impl Door {
     ) {
         let first = Mutex::new(first);
         let most = self.limits.head_bytes;
+        let talk = Arc::new(Talk::default());
+        let patience = Patience {
+            head: self.limits.head_timeout,
+            stall: self.limits.stall_timeout,
+            head_bytes: most,
+        };
+        let reached = self.metrics.limit_reached.clone();
+        let io = Line::new(io, talk.clone(), patience, reached);
         let service = service_fn(|request: Request<Incoming>| {
+            let asking = talk.ask(request.version());
             let known = first.lock().take();
+            let is_large = known.is_none() && head_size(&request) > most;
+            if is_large {
+                self.count(Limit::HeaderBytes);
+            }
             let mut router = self.router.clone();
             async move {
+                let _asking = asking;
                 if let Some(answer) = known {
                     return Ok::<_, Infallible>(*answer);
                 }
-                if head_size(&request) > most {
-                    return Ok(head_too_large(most).into_response());
+                if is_large {
+                    return Ok(answers::head_too_large(most).into_response());
                 }
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(ConnectInfo(remote));
@@ -316,13 +357,4 @@ fn head_size<B>(request: &Request<B>) -> usize {
         + headers
             .map(|(name, value)| name.as_str().len() + value.len() + 4)
             .sum::<usize>()
-}
-
-fn head_too_large(most: usize) -> Problem {
-    Problem::new(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "head-too-large",
-        "The request's head is too large",
-        format!("the request line and the headers may have {most} bytes together"),
-    )
 }

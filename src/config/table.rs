@@ -400,6 +400,54 @@ pub const SETTINGS: &[Setting] = &[
         usize::to_string
     ),
     row!(
+        LIMITS,
+        "INTEGRATION_MAX_BODY_BYTES",
+        "Longest body of a request.",
+        limits.body_bytes,
+        |text| size(text, 1024..=16 << 20).map(|bytes| bytes as usize),
+        |bytes: &usize| show_size(*bytes as u64)
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_JSON_DEPTH",
+        "Levels of arrays and objects within each other in a body; at 64 what wraps an event's data doesn't count.",
+        limits.json_depth,
+        |text| number(text, 4..=64),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_ID_LENGTH",
+        "Characters of a new id; those that are there may stay.",
+        limits.id_length,
+        |text| number(text, 40..=128),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_TAGS",
+        "Tags of one server, which its events carry.",
+        limits.tags,
+        |text| number(text, 0..=1000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_PATTERNS",
+        "Patterns, the five built-in ones included.",
+        limits.patterns,
+        |text| number(text, 5..=100_000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_CUSTOM_TYPES",
+        "Event types of producers' own. One is counted until none came for INTEGRATION_STATE_RETENTION_AGE.",
+        limits.custom_types,
+        |text| number(text, 1..=1_000_000),
+        usize::to_string
+    ),
+    row!(
         STREAM,
         "INTEGRATION_SSE_KEEPALIVE_MS",
         "A stream without a frame for this long gets a bookmark.",

@@ -5,6 +5,7 @@ use super::{
     ids::{InstanceId, ServerId, StepId, WorkflowId},
     input::FieldError,
     json::Json,
+    limit::Limit,
 };
 use std::sync::Arc;
 
@@ -368,13 +369,13 @@ pub enum Rejection {
         /// The step as it is.
         step: Json,
     },
-    /// A limit of the whole hub is reached.
-    #[error("{what}: the limit of {limit} is reached")]
+    /// A limit is reached.
+    #[error("the limit {limit} of {most} is reached, which {} sets", .limit.setting())]
     LimitReached {
-        /// What there are too many of.
-        what: &'static str,
+        /// Which.
+        limit: Limit,
         /// How many there may be.
-        limit: usize,
+        most: usize,
     },
     /// One of a batch is refused, so none was carried out.
     #[error("item {index}: {cause}")]

@@ -4,11 +4,16 @@
 //! writer decides a batch on a clone and drops it if the commit fails, and a reader takes one consistent cut
 //! of everything without holding anybody up.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     command::{Command, Decision, Emit, Reaction, Rejection, Reply},
+    custom_types::CustomTypes,
     event::{Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
+    ids::MAX_ID_LEN,
+    limit::Limit,
     pattern::Patterns,
     server::{Server, Servers},
     status::Integration,
@@ -30,6 +35,14 @@ pub struct Policy {
     pub max_workflows: usize,
     /// Steps of one workflow, at most.
     pub max_steps: usize,
+    /// Tags of one server, at most.
+    pub max_tags: usize,
+    /// Characters of an id that is new, at most; ids of any kind have 128 at most.
+    pub max_id_length: usize,
+    /// Patterns, built-in and custom, at most.
+    pub max_patterns: usize,
+    /// Event types of producers' own in use, at most.
+    pub max_custom_types: usize,
 }
 
 impl Default for Policy {
@@ -41,6 +54,10 @@ impl Default for Policy {
             max_servers: 1_000_000,
             max_workflows: 1_000_000,
             max_steps: 10_000,
+            max_tags: 64,
+            max_id_length: MAX_ID_LEN,
+            max_patterns: 1000,
+            max_custom_types: 10_000,
         }
     }
 }
@@ -56,6 +73,8 @@ pub struct State {
     pub workflows: Workflows,
     /// Patterns.
     pub patterns: Patterns,
+    /// Event types of producers' own.
+    pub custom_types: CustomTypes,
     /// The integration as a whole.
     pub integration: Integration,
 }
@@ -71,6 +90,12 @@ impl State {
         policy: &Policy,
         now: i64,
     ) -> Result<Decision, Rejection> {
+        if policy.max_id_length < MAX_ID_LEN && self.brings_a_long_id(command, policy) {
+            return Err(Rejection::LimitReached {
+                limit: Limit::IdLength,
+                most: policy.max_id_length,
+            });
+        }
         match command {
             Command::Register(register) => self.servers.register(register, policy, now),
             Command::Deregister(deregister) => self.servers.deregister(deregister, now),
@@ -92,8 +117,8 @@ impl State {
             Command::WorkflowTimedOut { workflow } => {
                 Ok(self.workflows.timed_out(workflow, &self.servers, now))
             }
-            Command::SwitchPattern(switch) => self.patterns.switch(switch),
-            Command::Emit(emit) => Ok(self.emit(emit)),
+            Command::SwitchPattern(switch) => self.patterns.switch(switch, policy),
+            Command::Emit(emit) => self.emit(emit, policy, now),
             Command::React(reaction) => Ok(self.react(reaction, policy, now)),
         }
     }
@@ -104,6 +129,7 @@ impl State {
         self.servers.evolve(event);
         self.workflows.evolve(event, &self.servers);
         self.patterns.evolve(event);
+        self.custom_types.evolve(event, policy);
         self.integration.evolve(event);
         self.servers.expire(event.timestamp, policy);
         self.workflows.expire(event.timestamp, policy);
@@ -130,6 +156,7 @@ impl State {
             servers: self.servers.save(),
             workflows: self.workflows.save(),
             patterns: self.patterns.save(),
+            custom_types: self.custom_types.save(),
         })
     }
 
@@ -144,16 +171,52 @@ impl State {
             servers: Servers::restore(saved.servers),
             workflows: Workflows::restore(saved.workflows),
             patterns: Patterns::restore(saved.patterns),
+            custom_types: CustomTypes::restore(saved.custom_types),
             integration: Integration {
                 announced: saved.announced,
             },
         })
     }
 
-    fn emit(&self, emit: &Emit) -> Decision {
+    /// Whether a command would bring an id into the state that is longer than the operator allows. One that is
+    /// there already may stay.
+    fn brings_a_long_id(&self, command: &Command, policy: &Policy) -> bool {
+        let is_long = |id: &str| id.len() > policy.max_id_length;
+        match command {
+            Command::Register(register) => {
+                let is_new = self.servers.get(&register.id).is_none();
+                let instance = register.instance_id.as_ref();
+                (is_new && is_long(register.id.as_str()))
+                    || instance.is_some_and(|instance| is_long(instance.as_str()))
+            }
+            Command::StartWorkflow(start) if self.workflows.get(&start.id).is_none() => {
+                let mut steps = start.steps.iter();
+                is_long(start.id.as_str()) || steps.any(|step| is_long(step.id.as_str()))
+            }
+            Command::ReportStep(report) => {
+                let workflow = self.workflows.get(&report.workflow);
+                is_long(report.step.as_str())
+                    && workflow.is_some_and(|workflow| workflow.step(&report.step).is_none())
+            }
+            Command::Emit(emit) => {
+                emit.server.as_ref().is_some_and(|id| is_long(id.as_str()))
+                    || emit
+                        .workflow
+                        .as_ref()
+                        .is_some_and(|id| is_long(id.as_str()))
+            }
+            Command::SwitchPattern(switch) => {
+                self.patterns.get(&switch.name).is_none() && is_long(&switch.name)
+            }
+            _ => false,
+        }
+    }
+
+    fn emit(&self, emit: &Emit, policy: &Policy, now: i64) -> Result<Decision, Rejection> {
         let data = if emit.kind.as_ref() == "integration_status_changed" {
             EventData::IntegrationStated(emit.data.clone())
         } else {
+            self.custom_types.admit(&emit.kind, policy, now)?;
             EventData::Custom {
                 kind: emit.kind.clone(),
                 data: emit.data.clone(),
@@ -171,10 +234,10 @@ impl State {
             occurred_at: emit.occurred_at,
             ..NewEvent::new(data)
         };
-        Decision {
+        Ok(Decision {
             events: vec![event],
             reply: Reply::Appended,
-        }
+        })
     }
 
     fn react(&self, reaction: &Reaction, policy: &Policy, now: i64) -> Decision {
@@ -213,4 +276,7 @@ struct SavedState<S> {
     servers: Vec<S>,
     workflows: SavedWorkflows,
     patterns: Vec<Pattern>,
+    /// Missing in snapshots of versions that didn't count them.
+    #[serde(default)]
+    custom_types: Vec<(i64, Arc<str>)>,
 }

@@ -3,6 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::limit::Limit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Longest id, in bytes.
@@ -10,18 +11,33 @@ pub const MAX_ID_LEN: usize = 128;
 
 /// Why a text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be 1 to 128 characters of A-Z a-z 0-9 . _ : -")]
-pub struct InvalidId;
+pub enum InvalidId {
+    /// Empty, or with another character in it.
+    #[error("must be 1 to {MAX_ID_LEN} characters of A-Z a-z 0-9 . _ : -")]
+    Malformed,
+    /// Too long.
+    #[error(
+        "is longer than {MAX_ID_LEN} characters; ids are 1 to {MAX_ID_LEN} of A-Z a-z 0-9 . _ : -"
+    )]
+    TooLong,
+}
+
+impl InvalidId {
+    /// The limit that it passes, where that is what is wrong.
+    #[must_use]
+    pub fn limit(self) -> Option<Limit> {
+        (self == Self::TooLong).then_some(Limit::IdLength)
+    }
+}
 
 fn check(text: &str) -> Result<(), InvalidId> {
-    let fits = (1..=MAX_ID_LEN).contains(&text.len());
     let clean = text
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
-    if fits && clean {
-        Ok(())
-    } else {
-        Err(InvalidId)
+    match text.len() {
+        1..=MAX_ID_LEN if clean => Ok(()),
+        len if len > MAX_ID_LEN => Err(InvalidId::TooLong),
+        _ => Err(InvalidId::Malformed),
     }
 }
 

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::{ids::InvalidId, limit::Limit};
+
 /// One mistake in a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
@@ -10,6 +12,28 @@ pub struct FieldError {
     pub pointer: String,
     /// What is wrong and how to mend it.
     pub detail: String,
+    /// The limit that is passed, where that is what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "json_depth")]
+    pub limit: Option<Limit>,
+}
+
+impl FieldError {
+    /// A mistake in the field at `pointer`.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+            limit: None,
+        }
+    }
+
+    /// The same where a limit is passed, if one is.
+    #[must_use]
+    pub fn passing(self, limit: Option<Limit>) -> Self {
+        Self { limit, ..self }
+    }
 }
 
 /// Reads the fields of one JSON object and collects what is wrong with them.
@@ -32,10 +56,7 @@ impl<'a> Fields<'a> {
                 base: base.to_owned(),
                 errors: Vec::new(),
             }),
-            None => Err(vec![FieldError {
-                pointer: base.to_owned(),
-                detail: "must be a JSON object".to_owned(),
-            }]),
+            None => Err(vec![FieldError::new(base, "must be a JSON object")]),
         }
     }
 
@@ -57,11 +78,14 @@ impl<'a> Fields<'a> {
 
     /// Notes a mistake in a field.
     pub fn wrong(&mut self, name: &str, detail: impl Into<String>) {
+        self.passes(name, None, detail);
+    }
+
+    /// Notes that a field passes a limit, where `limit` says so, or else another mistake in it.
+    pub fn passes(&mut self, name: &str, limit: Option<Limit>, detail: impl Into<String>) {
         let pointer = self.pointer(name);
-        self.errors.push(FieldError {
-            pointer,
-            detail: detail.into(),
-        });
+        self.errors
+            .push(FieldError::new(pointer, detail).passing(limit));
     }
 
     /// Takes over the mistakes of a nested reader.
@@ -107,17 +131,16 @@ impl<'a> Fields<'a> {
         Some(text)
     }
 
-    /// An optional value that is parsed from a string: an id, an enum's name.
+    /// An optional id.
     pub fn parsed<T>(&mut self, name: &str) -> Option<T>
     where
-        T: std::str::FromStr,
-        T::Err: std::fmt::Display,
+        T: std::str::FromStr<Err = InvalidId>,
     {
         match self.get(name)? {
             Value::String(text) => match text.parse() {
                 Ok(value) => Some(value),
                 Err(error) => {
-                    self.wrong(name, error.to_string());
+                    self.passes(name, error.limit(), error.to_string());
                     None
                 }
             },

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
-/// Deepest nesting that is taken in: parsers of listeners stop at about this depth too.
+use super::limit::Limit;
+
+/// Deepest nesting that is ever taken in: parsers of listeners stop at about this depth too. The operator may
+/// allow less.
 pub const MAX_DEPTH: usize = 64;
 
 /// One JSON value as text on one line, cheap to clone.
@@ -21,6 +24,14 @@ pub enum InvalidJson {
     /// Nested too deep.
     #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+}
+
+impl InvalidJson {
+    /// The limit that it passes, where that is what is wrong.
+    #[must_use]
+    pub fn limit(&self) -> Option<Limit> {
+        (*self == Self::TooDeep).then_some(Limit::JsonDepth)
+    }
 }
 
 impl Json {

@@ -8,8 +8,10 @@ use serde_json::Value;
 use super::{
     command::{Decision, Rejection, Reply, SwitchPattern},
     event::{Event, EventData, NewEvent, Pattern, PatternSwitched},
+    fleet::Policy,
     ids::{InvalidId, WorkflowId},
     input::{FieldError, Fields},
+    limit::Limit,
 };
 
 /// The built-in patterns: name, description, whether it is on by default.
@@ -45,8 +47,6 @@ pub const BUILT_IN: [(&str, &str, bool); 5] = [
 pub const MAX_NAME_LEN: usize = 128;
 /// Longest description of a pattern, in bytes.
 const MAX_DESCRIPTION_LEN: usize = 1024;
-/// Patterns, built-in and custom, at most.
-pub const MAX_PATTERNS: usize = 1000;
 
 /// All patterns, by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,15 +87,19 @@ impl Patterns {
         self.by_name.values()
     }
 
-    pub(super) fn switch(&self, switch: &SwitchPattern) -> Result<Decision, Rejection> {
+    pub(super) fn switch(
+        &self,
+        switch: &SwitchPattern,
+        policy: &Policy,
+    ) -> Result<Decision, Rejection> {
         let reply = Reply::Pattern {
             name: switch.name.clone(),
         };
         let there = self.get(&switch.name);
-        if there.is_none() && self.by_name.size() >= MAX_PATTERNS {
+        if there.is_none() && self.by_name.size() >= policy.max_patterns {
             return Err(Rejection::LimitReached {
-                what: "patterns",
-                limit: MAX_PATTERNS,
+                limit: Limit::Patterns,
+                most: policy.max_patterns,
             });
         }
         let described = switch
@@ -244,7 +248,9 @@ mod tests {
 
     /// Decides and evolves; says what was appended.
     fn carry_out(patterns: &mut Patterns, switch: &SwitchPattern) -> Vec<&'static str> {
-        let decision = patterns.switch(switch).expect("accepted");
+        let decision = patterns
+            .switch(switch, &Policy::default())
+            .expect("accepted");
         let kinds = decision.events.iter().map(|event| match &event.data {
             EventData::PatternEnabled(_) => "pattern_enabled",
             EventData::PatternDisabled(_) => "pattern_disabled",
@@ -315,18 +321,27 @@ mod tests {
     #[test]
     fn custom_patterns_are_bounded() {
         let mut patterns = Patterns::default();
-        for n in BUILT_IN.len()..MAX_PATTERNS {
+        let policy = Policy {
+            max_patterns: BUILT_IN.len() + 1,
+            ..Policy::default()
+        };
+        for n in BUILT_IN.len()..policy.max_patterns {
             carry_out(&mut patterns, &switch(&format!("p{n}"), true, None));
         }
-        let refused = patterns.switch(&switch("one-more", true, None));
+        let refused = patterns.switch(&switch("one-more", true, None), &policy);
         assert_eq!(
             refused,
             Err(Rejection::LimitReached {
-                what: "patterns",
-                limit: MAX_PATTERNS
+                limit: Limit::Patterns,
+                most: policy.max_patterns
             })
         );
-        assert!(patterns.switch(&switch("p9", false, None)).is_ok());
+        let known = format!("p{}", BUILT_IN.len());
+        assert!(
+            patterns
+                .switch(&switch(&known, false, None), &policy)
+                .is_ok()
+        );
     }
 
     #[test]

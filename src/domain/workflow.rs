@@ -37,6 +37,7 @@ use super::{
     fleet::Policy,
     ids::{ServerId, StepId, WorkflowId},
     json::Json,
+    limit::Limit,
     server::Servers,
 };
 
@@ -114,14 +115,14 @@ impl Workflows {
         }
         if start.steps.len() > policy.max_steps {
             return Err(Rejection::LimitReached {
-                what: "steps of one workflow",
-                limit: policy.max_steps,
+                limit: Limit::Steps,
+                most: policy.max_steps,
             });
         }
         if self.active() >= policy.max_workflows as u64 {
             return Err(Rejection::LimitReached {
-                what: "running workflows",
-                limit: policy.max_workflows,
+                limit: Limit::Workflows,
+                most: policy.max_workflows,
             });
         }
         let ready = start

@@ -214,19 +214,20 @@ impl Access {
     /// [`Denied`] where it lacks the scope or is held to other workflows.
     pub fn coordinate(&self, workflow: &WorkflowId) -> Result<(), Denied> {
         self.need(Scope::Coordinate)?;
-        let held = self
-            .grant
-            .as_ref()
-            .filter(|_| !self.scopes.has(Scope::Admin));
-        match held {
-            Some(grant) if !grant.workflows.is_empty() && !grant.workflows.contains(workflow) => {
-                Err(Denied {
-                    scope: Scope::Coordinate,
-                    detail: format!("this token is held to other workflows than {workflow}"),
-                })
-            }
-            _ => Ok(()),
+        if self.scopes.has(Scope::Admin) || self.is_held_to(workflow) {
+            return Ok(());
         }
+        Err(Denied {
+            scope: Scope::Coordinate,
+            detail: format!("this token is held to other workflows than {workflow}"),
+        })
+    }
+
+    /// Whether a workflow is among those that it names, where it names some.
+    #[must_use]
+    pub fn is_held_to(&self, workflow: &WorkflowId) -> bool {
+        let named = self.grant.as_ref().map(|grant| &grant.workflows);
+        named.is_none_or(|named| named.is_empty() || named.contains(workflow))
     }
 
     /// Whether it has a scope.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
 use parking_lot::Mutex;
 
 use super::Credential;
-use crate::config;
+use crate::{config, domain::Limit};
 
 /// Clients that are counted at once. More than that, new ones go uncounted until others have been quiet for two
 /// seconds: a flood of addresses must not shut out anybody else.
@@ -82,15 +82,6 @@ impl Bucket {
     }
 }
 
-/// Which limit is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// Streams of one address.
-    Address,
-    /// Streams of one token or key.
-    Token,
-}
-
 /// Open streams by address, by caller and by the credential that they live by.
 #[derive(Debug)]
 pub(super) struct StreamCounts {
@@ -131,16 +122,16 @@ impl StreamCounts {
         caller: &Arc<str>,
         owner: u64,
         credential: Option<Credential>,
-    ) -> Result<StreamPlace, Full> {
+    ) -> Result<StreamPlace, Limit> {
         let mut open = self.open.lock();
         let reached =
             |limit: usize, count: Option<&usize>| limit > 0 && count.is_some_and(|c| *c >= limit);
         if reached(self.per_address, open.addresses.get(&address)) {
-            return Err(Full::Address);
+            return Err(Limit::StreamsPerAddress);
         }
         // Where nobody is asked all are one caller, who is held by no limit of its own.
         if credential.is_some() && reached(self.per_token, open.callers.get(caller)) {
-            return Err(Full::Token);
+            return Err(Limit::StreamsPerToken);
         }
         *open.addresses.entry(address).or_default() += 1;
         *open.callers.entry(caller.clone()).or_default() += 1;
@@ -242,9 +233,9 @@ mod tests {
         let take = |address, caller, owner| counts.take(address, caller, owner, credential());
         let first = take(here, &a, 1).unwrap();
         let _second = take(here, &a, 1).unwrap();
-        assert_eq!(take(here, &b, 2).unwrap_err(), Full::Address);
+        assert_eq!(take(here, &b, 2).unwrap_err(), Limit::StreamsPerAddress);
         let _third = take(there, &a, 3).unwrap();
-        assert_eq!(take(there, &a, 3).unwrap_err(), Full::Token);
+        assert_eq!(take(there, &a, 3).unwrap_err(), Limit::StreamsPerToken);
         drop(first);
         let _fourth = take(here, &a, 1).unwrap();
         let mut ended = counts.ended(|_| false);

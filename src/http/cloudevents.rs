@@ -48,10 +48,7 @@ impl<'a> CloudEvent<'a> {
     pub(super) fn into_item(self, base: &str) -> Result<Item<'a>, Vec<FieldError>> {
         let mut errors = Vec::new();
         let mut wrong = |name: &str, detail: &str| {
-            errors.push(FieldError {
-                pointer: format!("{base}/{name}"),
-                detail: detail.to_owned(),
-            });
+            errors.push(FieldError::new(format!("{base}/{name}"), detail.to_owned()));
         };
         if let Some(detail) = wrong_version(self.specversion.as_deref()) {
             wrong("specversion", detail);

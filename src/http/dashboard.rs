@@ -75,6 +75,9 @@ impl Asset {
             header::REFERRER_POLICY,
             HeaderValue::from_static("no-referrer"),
         );
+        for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
+            headers.insert(name, HeaderValue::from_static("same-origin"));
+        }
         response
     }
 }
@@ -164,6 +167,8 @@ mod tests {
             assert_eq!(headers[header::CONTENT_TYPE], file.content_type);
             assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
             assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+            assert_eq!(headers["cross-origin-opener-policy"], "same-origin");
+            assert_eq!(headers["cross-origin-resource-policy"], "same-origin");
             let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
             assert!(policy.starts_with("default-src 'none'"), "{policy}");
             assert!(!policy.contains("unsafe"), "{policy}");

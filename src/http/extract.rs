@@ -1,8 +1,6 @@
 //! What handlers take from a request, each with its own clear refusal.
 //!
-//! Nothing here reads more than [`MAX_BODY`] bytes or waits longer than the settings allow.
-
-use std::time::Duration;
+//! Nothing here reads more or waits longer than the settings allow.
 
 use axum::{
     body::{Body, to_bytes},
@@ -15,10 +13,17 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{App, problem::Problem};
-use crate::{domain::json::MAX_DEPTH, event_log::KeyHash, hub::IdempotencyKey};
+use crate::{
+    config::Limits,
+    domain::{
+        Limit,
+        ids::{InvalidId, MAX_ID_LEN},
+        json::MAX_DEPTH,
+    },
+    event_log::KeyHash,
+    hub::IdempotencyKey,
+};
 
-/// Longest request body, in bytes.
-pub const MAX_BODY: usize = 256 * 1024;
 /// Longest `Idempotency-Key`, in characters.
 const MAX_KEY_LEN: usize = 255;
 
@@ -85,7 +90,12 @@ impl FromRequest<App> for RawChange {
         let media_type = MediaType::of(&parts.headers);
         refuse_encoded(&parts.headers)?;
         let given = given_key(&parts.headers)?.map(str::to_owned);
-        let body = read_body(body, app.config.limits.body_timeout).await?;
+        let limits = &app.config.limits;
+        let body = read_body(body, limits).await?;
+        // Where nothing less is allowed, whoever reads the body finds out by itself.
+        if limits.json_depth < MAX_DEPTH && depth(&body) > limits.json_depth {
+            return Err(too_deep(limits.json_depth));
+        }
         let key = given.map(|key| IdempotencyKey {
             key: hash_key(&parts, &key),
             request: hash_request(&parts.headers, &body),
@@ -209,19 +219,25 @@ pub fn utf8(body: &[u8]) -> Result<&str, Problem> {
 
 fn parse_json(body: &[u8]) -> Result<Value, Problem> {
     let text = utf8(body)?;
-    let value = serde_json::from_str(text).map_err(|error| malformed_at(&error))?;
-    if depth(text) > MAX_DEPTH {
-        return Err(malformed_json(format!(
-            "the body is nested deeper than {MAX_DEPTH} levels"
-        )));
+    let value = serde_json::from_str(text);
+    if depth(body) > MAX_DEPTH {
+        return Err(too_deep(MAX_DEPTH));
     }
-    Ok(value)
+    value.map_err(|error| malformed_at(&error))
+}
+
+fn too_deep(most: usize) -> Problem {
+    malformed_json(format!(
+        "the body is nested deeper than {most} levels, which {} sets",
+        Limit::JsonDepth.setting()
+    ))
+    .reaching(Limit::JsonDepth, Some(most))
 }
 
 /// How deep arrays and objects nest in a valid JSON text.
-fn depth(text: &str) -> usize {
+fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
+    for &byte in text {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = in_string,
@@ -238,16 +254,17 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-async fn read_body(body: Body, patience: Duration) -> Result<Bytes, Problem> {
+async fn read_body(body: Body, limits: &Limits) -> Result<Bytes, Problem> {
+    let (most, patience) = (limits.body_bytes, limits.body_timeout);
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(too_large());
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large(most));
     }
-    match tokio::time::timeout(patience, to_bytes(body, MAX_BODY)).await {
+    match tokio::time::timeout(patience, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
+        Ok(Err(error)) if is_too_large(&error) => Err(too_large(most)),
         Ok(Err(_)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "incomplete-body",
@@ -258,7 +275,15 @@ async fn read_body(body: Body, patience: Duration) -> Result<Bytes, Problem> {
             StatusCode::REQUEST_TIMEOUT,
             "request-timeout",
             "The body took too long",
-            format!("the body didn't arrive within {} ms", patience.as_millis()),
+            format!(
+                "the body didn't arrive within {} ms, which {} sets",
+                patience.as_millis(),
+                Limit::BodyTimeout.setting()
+            ),
+        )
+        .reaching(
+            Limit::BodyTimeout,
+            usize::try_from(patience.as_millis()).ok(),
         )),
     }
 }
@@ -267,9 +292,10 @@ fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>())
 }
 
-fn too_large() -> Problem {
+fn too_large(most: usize) -> Problem {
     let detail = format!(
-        "the body is larger than {MAX_BODY} bytes; send large data elsewhere and a link to it here"
+        "the body is larger than {most} bytes, which {} sets; send large data elsewhere and a link to it here",
+        Limit::BodyBytes.setting()
     );
     Problem::new(
         StatusCode::PAYLOAD_TOO_LARGE,
@@ -277,7 +303,7 @@ fn too_large() -> Problem {
         "The body is too large",
         detail,
     )
-    .with("limit", MAX_BODY.into())
+    .reaching(Limit::BodyBytes, Some(most))
 }
 
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
@@ -505,8 +531,7 @@ struct Taken(usize);
 impl<S, T> FromRequestParts<S> for PathId<T>
 where
     S: Send + Sync,
-    T: std::str::FromStr + Send,
-    T::Err: std::fmt::Display,
+    T: std::str::FromStr<Err = InvalidId> + Send,
 {
     type Rejection = Problem;
 
@@ -519,9 +544,13 @@ where
             .iter()
             .nth(at)
             .ok_or_else(|| bad_path("the path lacks an id"))?;
-        let id = text
-            .parse()
-            .map_err(|error| bad_path(format!("{name} \"{text}\" {error}")))?;
+        let id = text.parse().map_err(|error: InvalidId| {
+            let problem = bad_path(format!("{name} \"{}\" {error}", clip(text)));
+            match error.limit() {
+                Some(limit) => problem.reaching(limit, Some(MAX_ID_LEN)),
+                None => problem,
+            }
+        })?;
         parts.extensions.insert(Taken(at + 1));
         Ok(Self(id))
     }

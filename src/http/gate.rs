@@ -9,7 +9,7 @@ use axum::{
     Json,
     extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State as Shared},
     http::{
-        HeaderMap, Method, StatusCode,
+        HeaderMap, Method, StatusCode, Uri,
         header::{CACHE_CONTROL, HOST, ORIGIN, SET_COOKIE},
         request::Parts,
     },
@@ -24,7 +24,10 @@ use super::{
     guard::{is_loopback_host, is_own_origin},
     problem::Problem,
 };
-use crate::door::{Access, Denied, Limited, Scope, Shown, Unknown, tls::Encrypted};
+use crate::{
+    domain::Limit,
+    door::{Access, Denied, Limited, Scope, Shown, Unknown, tls::Encrypted},
+};
 
 /// Who a request comes from, as an extension of it.
 #[derive(Debug, Clone)]
@@ -34,7 +37,7 @@ pub(super) struct Guest {
     /// Where they are.
     pub(super) address: IpAddr,
     /// A limit of theirs is reached; for streams only, which are refused politely.
-    pub(super) limited: bool,
+    pub(super) limited: Option<Limit>,
 }
 
 impl std::ops::Deref for Guest {
@@ -62,7 +65,7 @@ impl FromRequestParts<App> for Guest {
             return Ok(Self {
                 shown: Shown::nobody(),
                 address,
-                limited: false,
+                limited: None,
             });
         }
         Err(unauthorized(&Unknown::Nothing))
@@ -88,6 +91,9 @@ const COORDINATE: Need = Need::AnyOf(&[Scope::Coordinate]);
 const EITHER: Need = Need::AnyOf(&[Scope::Report, Scope::Coordinate]);
 const WORK: Need = Need::AnyOf(&[Scope::Read, Scope::Report]);
 const ADMIN: Need = Need::AnyOf(&[Scope::Admin]);
+
+/// Routes that no limit of one client's holds back.
+const PROBES: [&str; 3] = ["/healthz", "/readyz", "/events/health"];
 
 /// The rights that a route takes.
 fn needs(method: &Method, route: &str) -> Need {
@@ -163,31 +169,33 @@ async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
         // Nothing is there: who may know that is whoever may know anything.
         None => Need::Known,
     };
-    let nobody = |limited| Guest {
+    let nobody = || Guest {
         shown: Shown::nobody(),
         address,
-        limited,
+        limited: None,
     };
+    let mut limited = None;
     // Probes are how an operator finds out; they are never counted.
-    if need == Need::Nothing {
-        return Ok(nobody(false));
+    if !route.is_some_and(|route| PROBES.contains(&route)) {
+        match door.count_address(address) {
+            Err(reached) if is_stream => limited = Some(reached.limit),
+            counted => counted.map_err(too_many)?,
+        }
     }
-    let mut limited = false;
-    match door.count_address(address) {
-        Err(_) if is_stream => limited = true,
-        counted => counted.map_err(too_many)?,
+    if need == Need::Nothing {
+        return Ok(nobody());
     }
     let shown = door
         .identify(headers)
         .await
         .map_err(|unknown| unauthorized(&unknown))?;
     match door.count_caller(&shown) {
-        Err(_) if is_stream => limited = true,
+        Err(reached) if is_stream => limited = Some(reached.limit),
         counted => counted.map_err(too_many)?,
     }
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     if shown.by_cookie && !reads {
-        check_origin(app, headers).map_err(|problem| *problem)?;
+        check_origin(app, request).map_err(|problem| *problem)?;
     }
     let access = &shown.access;
     match need {
@@ -222,22 +230,20 @@ async fn admit(app: &App, request: &Parts) -> Result<Guest, Problem> {
 
 /// A change by cookie must come from a page of ours, or of an origin that is listed: a browser sends the cookie
 /// along whoever asks it to.
-fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Box<Problem>> {
-    let origin = headers
+fn check_origin(app: &App, request: &Parts) -> Result<(), Box<Problem>> {
+    let origin = request
+        .headers
         .get(ORIGIN)
         .and_then(|origin| origin.to_str().ok())
         .unwrap_or_default();
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
+    let encrypted = request.extensions.get::<Encrypted>().is_some();
     let listed = app
         .config
         .web
         .cors_origins
         .iter()
         .any(|known| known.eq_ignore_ascii_case(origin));
-    if listed || is_own_origin(origin, host) {
+    if listed || is_own_origin(origin, host(&request.headers, &request.uri), encrypted) {
         return Ok(());
     }
     Err(Box::new(Problem::new(
@@ -246,6 +252,15 @@ fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Box<Problem>> {
         "The door is closed to this request",
         "a change by cookie needs an Origin that is this hub's own, or listed in INTEGRATION_SSE_CORS_ORIGINS",
     )))
+}
+
+/// Refuses an answer that took its time to somebody whose rights have ended since.
+pub(super) fn recheck(app: &App, guest: &Guest) -> Result<(), Problem> {
+    if app.door.stands(&guest.shown) {
+        return Ok(());
+    }
+    let ended = "the credential has ended or was revoked meanwhile".to_owned();
+    Err(unauthorized(&Unknown::Invalid(ended)))
 }
 
 fn unauthorized(unknown: &Unknown) -> Problem {
@@ -264,8 +279,9 @@ fn unauthorized(unknown: &Unknown) -> Problem {
 
 fn too_many(limited: Limited) -> Problem {
     let detail = format!(
-        "the limit {} is reached; other clients are not affected",
-        limited.limit
+        "the limit {} is reached, which {} sets; other clients are not affected",
+        limited.limit,
+        limited.limit.setting()
     );
     let mut problem = Problem::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -273,7 +289,7 @@ fn too_many(limited: Limited) -> Problem {
         "Too many requests",
         detail,
     )
-    .with("limit", limited.limit.into());
+    .reaching(limited.limit, None);
     problem.retry_after = Some(u32::try_from(limited.retry_after).unwrap_or(u32::MAX));
     problem
 }
@@ -368,24 +384,32 @@ async fn begin(
 ///
 /// Its streams end within moments. Without a session nothing happens.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204, description = "It has ended")))]
-async fn end(Shared(app): Shared<App>, request: Request) -> impl IntoResponse {
-    app.door.end_session(request.headers());
+async fn end(Shared(app): Shared<App>, request: Request) -> Result<impl IntoResponse, Problem> {
     let cookie = app.door.set_cookie(None, is_secure(&request));
-    (
+    let (parts, _) = request.into_parts();
+    if app.door.has_session(&parts.headers) {
+        check_origin(&app, &parts).map_err(|problem| *problem)?;
+        app.door.end_session(&parts.headers);
+    }
+    Ok((
         StatusCode::NO_CONTENT,
         AppendHeaders([(SET_COOKIE, cookie)]),
-    )
+    ))
 }
 
 /// Whether a cookie may be kept to encrypted connections: always but on loopback without TLS. Behind a proxy
 /// that speaks TLS the browser's own connection is encrypted, whatever ours is.
 fn is_secure(request: &Request) -> bool {
-    let host = request
-        .headers()
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    request.extensions().get::<Encrypted>().is_some() || !is_loopback_host(host)
+    let is_encrypted = request.extensions().get::<Encrypted>().is_some();
+    is_encrypted || !is_loopback_host(host(request.headers(), request.uri()))
+}
+
+/// The host that a request is for, which HTTP/2 names in its URI. The guard has checked every place that names one.
+fn host<'r>(headers: &'r HeaderMap, uri: &'r Uri) -> &'r str {
+    let header = headers.get(HOST).and_then(|host| host.to_str().ok());
+    header
+        .or_else(|| uri.authority().map(|authority| authority.as_str()))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ use axum::{
 };
 
 use super::problem::Problem;
-use crate::config::{Listen, Web};
+use crate::{
+    config::{Listen, Web},
+    door::tls::Encrypted,
+};
 
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("last-event-id, authorization, idempotency-key, content-type");
@@ -124,7 +127,8 @@ impl Door {
             .origins
             .iter()
             .any(|known| known.eq_ignore_ascii_case(text));
-        let own = host.is_some_and(|host| is_own_origin(text, host));
+        let encrypted = request.extensions().get::<Encrypted>().is_some();
+        let own = host.is_some_and(|host| is_own_origin(text, host, encrypted));
         let (method, is_preflight) = asked_method(request);
         let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
         if !(reads || own || listed) {
@@ -304,9 +308,13 @@ fn is_local_name(host: &str) -> bool {
     })
 }
 
-/// Whether an origin is the one that this host's own pages have.
-pub(super) fn is_own_origin(origin: &str, host: &str) -> bool {
+/// Whether an origin is the one that this host's own pages have. Where the connection is encrypted they are, too;
+/// where it isn't, a proxy in front may see to that.
+pub(super) fn is_own_origin(origin: &str, host: &str, encrypted: bool) -> bool {
     let (authority, default_port) = if let Some(rest) = origin.strip_prefix("http://") {
+        if encrypted {
+            return false;
+        }
         (rest, ":80")
     } else if let Some(rest) = origin.strip_prefix("https://") {
         (rest, ":443")

@@ -257,10 +257,7 @@ fn read_batch(body: &RawChange) -> Result<Vec<Value>, Problem> {
 }
 
 fn wrong_batch(detail: String) -> Problem {
-    Problem::invalid(vec![FieldError {
-        pointer: String::new(),
-        detail,
-    }])
+    Problem::invalid(vec![FieldError::new("", detail)])
 }
 
 /// Reads the body of one heartbeat, none at all included: the quick way, or at leisure where it is wrong.

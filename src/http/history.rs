@@ -103,7 +103,10 @@ async fn history(
     wanted.filter.grant = guest.grant.clone();
     let reader = app.hub.reader().clone();
     let mut response = if lines {
-        let mut response = Response::new(Body::from_stream(Lines::new(reader, wanted)));
+        let door = app.door.clone();
+        let may_read = move || door.stands(&guest.shown);
+        let lines = Lines::new(reader, wanted, may_read);
+        let mut response = Response::new(Body::from_stream(lines));
         let ndjson = HeaderValue::from_static("application/x-ndjson");
         response.headers_mut().insert(CONTENT_TYPE, ndjson);
         response

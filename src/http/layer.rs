@@ -23,7 +23,7 @@ use super::{
     guard::{Cors, Door, Verdict},
     problem::Problem,
 };
-use crate::{config::Config, metrics::Metrics};
+use crate::{config::Config, domain::Limit, metrics::Metrics};
 
 /// Routes that stay where the integration is switched off.
 const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -193,6 +193,12 @@ impl Visit {
             "{method} {route} {}",
             status.as_u16()
         );
+        if let Some(limit) = response.extensions().get::<Limit>() {
+            metrics
+                .limit_reached
+                .with_label_values(&[limit.name()])
+                .inc();
+        }
         let headers = response.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         self.cors.apply(headers);

@@ -10,14 +10,17 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    domain::{FieldError, Json, Rejection},
+    domain::{FieldError, Json, Limit, Rejection},
     event_log::{AppendError, ReadError},
     hub::{Answer, HubError},
 };
+
+const TYPE: &str = "application/problem+json";
 
 /// Seconds after which a refusal that passes by itself within moments is worth another try.
 const SOON: u32 = 1;
@@ -43,6 +46,8 @@ pub struct Problem {
     pub retry_after: Option<u32>,
     /// `WWW-Authenticate` (RFC 6750, section 3).
     pub challenge: Option<&'static str>,
+    /// The limit that is reached, where that is what happened; an extension of the response, to be counted.
+    pub limit: Option<Limit>,
 }
 
 impl Problem {
@@ -63,6 +68,7 @@ impl Problem {
             extra: Vec::new(),
             retry_after: None,
             challenge: None,
+            limit: None,
         }
     }
 
@@ -77,6 +83,7 @@ impl Problem {
         };
         let title = "The body holds invalid fields";
         Self {
+            limit: errors.iter().find_map(|error| error.limit),
             errors,
             ..Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -134,6 +141,16 @@ impl Problem {
         self
     }
 
+    /// The same, because a limit is reached: named in the members `limit` and, where it is a number, `max`.
+    #[must_use]
+    pub fn reaching(mut self, limit: Limit, most: Option<usize>) -> Self {
+        self.limit = Some(limit);
+        self.extra.push(("limit", limit.name().into()));
+        self.extra
+            .extend(most.map(|most| ("max", Value::from(most))));
+        self
+    }
+
     fn conflict(slug: &'static str, title: &'static str, detail: String) -> Self {
         Self::new(StatusCode::CONFLICT, slug, title, detail)
     }
@@ -145,10 +162,8 @@ impl Problem {
         }
         if self.errors.is_empty() {
             let detail = self.detail.clone();
-            self.errors.push(FieldError {
-                pointer: format!("/{index}"),
-                detail,
-            });
+            self.errors
+                .push(FieldError::new(format!("/{index}"), detail));
         }
         self.detail = format!("item {index}, and so none of the batch: {}", self.detail);
         self.with("index", index.into())
@@ -184,16 +199,21 @@ impl Problem {
                 Self::conflict(slug, "The step's state doesn't allow the report", detail)
                     .with("step", step)
             }
+            Rejection::LimitReached { limit, most } if limit.is_of_one_request() => {
+                let error = FieldError::new("", &detail).passing(Some(limit));
+                let problem = Self::invalid(vec![error]).reaching(limit, Some(most));
+                Self { detail, ..problem }
+            }
             // Neither the body's fault (422) nor the hub's trouble (503, which would take it out of rotation):
             // the fleet as a whole sends too much.
-            Rejection::LimitReached { limit, .. } => Self::new(
+            Rejection::LimitReached { limit, most } => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "limit-reached",
                 "A limit of the hub is reached",
                 detail,
             )
             .after(60)
-            .with("limit", limit.into()),
+            .reaching(limit, Some(most)),
             Rejection::InBatch { index, cause } => Self::of_rejection(*cause).in_batch(index),
         }
     }
@@ -221,6 +241,31 @@ impl Problem {
                 LATER,
             ),
         }
+    }
+
+    fn body(&self) -> Json {
+        Json::of(&Body {
+            r#type: self.slug,
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+            extra: &self.extra,
+        })
+    }
+
+    /// The whole answer in the words of HTTP/1.1, for a connection that ends with it.
+    #[must_use]
+    pub fn into_http1(self) -> Bytes {
+        let body = self.body();
+        format!(
+            "HTTP/1.1 {}\r\ncontent-type: {TYPE}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{}",
+            self.status,
+            body.as_str().len(),
+            body.as_str()
+        )
+        .into()
     }
 
     /// Refusals that an operator chose, that load explains, or whose cause the writer has told once already.
@@ -328,21 +373,15 @@ impl IntoResponse for Problem {
                 self.detail
             );
         }
-        let body = Json::of(&Body {
-            r#type: slug,
-            title: self.title,
-            status: status.as_u16(),
-            detail: &self.detail,
-            errors: &self.errors,
-            extra: &self.extra,
-        });
+        let body = self.body();
         let mut response = (status, body.as_str().to_owned()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(limit) = self.limit {
+            response.extensions_mut().insert(limit);
+        }
+        let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -462,12 +501,21 @@ mod tests {
             (conflict.into(), 409, "step-held"),
             (
                 Rejection::LimitReached {
-                    what: "servers",
-                    limit: 1,
+                    limit: Limit::Servers,
+                    most: 1,
                 }
                 .into(),
                 429,
                 "limit-reached",
+            ),
+            (
+                Rejection::LimitReached {
+                    limit: Limit::Tags,
+                    most: 1,
+                }
+                .into(),
+                422,
+                "invalid-fields",
             ),
             (append(AppendError::Full(why())), 507, "disk-full"),
             (
@@ -495,11 +543,24 @@ mod tests {
     }
 
     #[test]
+    fn every_limit_has_a_setting_and_a_name_of_its_own() {
+        let settings = crate::config::SETTINGS;
+        let mut names: Vec<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
+        for limit in Limit::ALL {
+            let setting = limit.setting();
+            assert!(
+                settings.iter().any(|known| known.name == setting),
+                "{setting}"
+            );
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Limit::ALL.len());
+    }
+
+    #[test]
     fn items_of_a_batch_keep_the_status_and_prefix_the_pointers() {
-        let wrong = FieldError {
-            pointer: "/data/name".to_owned(),
-            detail: "is wrong".to_owned(),
-        };
+        let wrong = FieldError::new("/data/name".to_owned(), "is wrong".to_owned());
         let in_batch = |cause: Rejection| Rejection::InBatch {
             index: 3,
             cause: Box::new(cause),

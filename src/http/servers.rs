@@ -163,7 +163,7 @@ async fn get(
     tag = "servers",
     params(
         ("id" = String, Path, example = "lms-server-001"),
-        ("reason" = Option<String>, Query, description = "Why it goes; `deregistered` by default", example = "upgrade"),
+        ("reason" = Option<String>, Query, description = "Why it goes, in your words; `deregistered` by default. `heartbeat_timeout` and `replaced` are the hub's own to say", example = "upgrade"),
         ("instanceId" = Option<String>, Query, description = "Which run of it goes"),
     ),
     responses((status = 204, description = "It is gone"), (status = 404, description = "`server-not-found`"))

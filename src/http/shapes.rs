@@ -105,4 +105,11 @@ pub(super) struct ProblemBody {
     /// Mistakes in the body, by pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<Vec<FieldError>>,
+    /// The limit that is reached, where that is what happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "body_bytes")]
+    limit: Option<String>,
+    /// How much that limit allows, where it is a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<usize>,
 }

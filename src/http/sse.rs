@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::State as Shared,
     http::{
-        HeaderMap, HeaderValue, Method, Version,
+        HeaderMap, HeaderName, HeaderValue, Method, Version,
         header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE},
     },
     response::Response,
@@ -20,7 +20,7 @@ use super::{
     App, extract::Query, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot,
 };
 use crate::{
-    domain::Position,
+    domain::{Limit, Position},
     filter::{
         Filter, Selection,
         parse::{QueryError, SELECTION, Start, last, only},
@@ -45,6 +45,9 @@ const OTHERS: [&str; 6] = [
     "snapshot",
     "format",
 ];
+
+/// Which limit a stream is refused for: what `stream_closing` itself holds is fixed.
+const LIMIT_REACHED: HeaderName = HeaderName::from_static("limit-reached");
 
 /// Patterns without which there is no stream.
 const PATTERNS: [&str; 2] = ["event_driven", "sse_integration"];
@@ -135,7 +138,7 @@ async fn stream(
     }
     let permit = match admit(&app, &guest) {
         Ok(permit) => permit,
-        Err(closing) => return Ok(refuse(&app, closing, wanted.own, request.version())),
+        Err(refused) => return Ok(refuse(&app, refused, wanted.own, request.version())),
     };
     let mut opening = open(&app, wanted, permit).await?;
     opening.owner = Some(guest.owner);
@@ -147,20 +150,37 @@ async fn stream(
     Ok(head(Body::new(app.streams.open_body(opening))))
 }
 
+/// Why there is no place for a stream.
+#[derive(Clone, Copy)]
+struct Refused {
+    closing: Closing,
+    /// The limit that is reached, where that is why.
+    limit: Option<Limit>,
+}
+
 /// A place for a stream, if there may be one at all. The place comes first: a stream that passes while its
 /// pattern is switched off is ended with the others then.
-fn admit(app: &App, guest: &Guest) -> Result<Permit, Closing> {
-    let permit = app.streams.admit()?;
-    let place = app.door.admit_stream(guest.address, &guest.shown);
-    let permit = match place {
-        Ok(place) if !guest.limited => permit.holding(place),
-        _ => return Err(Closing::Busy),
+fn admit(app: &App, guest: &Guest) -> Result<Permit, Refused> {
+    let permit = app.streams.admit().map_err(|closing| Refused {
+        closing,
+        limit: (closing == Closing::Busy).then_some(Limit::Streams),
+    })?;
+    let place = match guest.limited {
+        None => app.door.admit_stream(guest.address, &guest.shown),
+        Some(limit) => Err(limit),
     };
+    let permit = permit.holding(place.map_err(|limit| Refused {
+        closing: Closing::Busy,
+        limit: Some(limit),
+    })?);
     let patterns = &app.hub.state().patterns;
     if PATTERNS.iter().all(|name| patterns.is_enabled(name)) {
         Ok(permit)
     } else {
-        Err(Closing::Disabled)
+        Err(Refused {
+            closing: Closing::Disabled,
+            limit: None,
+        })
     }
 }
 
@@ -245,12 +265,18 @@ fn opened(app: &App, place: &Place, snapshot_follows: bool) -> Vec<u8> {
 }
 
 /// A polite refusal: the client comes back by itself.
-fn refuse(app: &App, closing: Closing, own: Option<Position>, version: Version) -> Response {
+fn refuse(app: &App, refused: Refused, own: Option<Position>, version: Version) -> Response {
+    let Refused { closing, limit } = refused;
     app.streams.refused(closing);
     let mut frame = Vec::with_capacity(128);
     let retry = closing.retry(app.streams.settings().retry, streams::random());
     write_closing(&mut frame, own, retry, closing.as_str());
     let mut response = head(Body::from(frame));
+    if let Some(limit) = limit {
+        response.extensions_mut().insert(limit);
+        let name = HeaderValue::from_static(limit.name());
+        response.headers_mut().insert(LIMIT_REACHED, name);
+    }
     if version <= Version::HTTP_11 {
         response
             .headers_mut()

@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     extract::{Change, PathId, Query},
-    gate::Guest,
+    gate::{Guest, recheck},
     problem::Problem,
     status::answer,
     workflows::{choice, limit, parsed},
@@ -91,8 +91,11 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
         guest.need(Scope::Read)?;
     }
     let mut page = wait_for_steps(&app, &query, wait).await;
-    page.steps
-        .retain(|step| own || guest.sees_workflow(&step.workflow_id));
+    recheck(&app, &guest)?;
+    page.steps.retain(|step| {
+        let workflow = &step.workflow_id;
+        guest.sees_workflow(workflow) || (own && guest.is_held_to(workflow))
+    });
     Ok(answer(&StepsBody {
         steps: page.steps,
         next_cursor: page.next.map(|next| next.to_string()),

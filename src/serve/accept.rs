@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) trait Reception: Send + 'static {
     /// Its first request is there, or as much as it takes to know that it is hyper's (`None`).
     fn asked(&mut self, fresh: Fresh, request: Option<super::direct::StreamRequest>);
+
+    /// Its first request isn't there in time.
+    fn late(&mut self, fresh: Fresh);
 }
 
 /// The accepting thread; told to stop when dropped.
@@ -220,8 +223,10 @@ impl<R: Reception> Entrance<R> {
                 return;
             }
             if waits {
-                // Closing the socket takes it out of the poll.
-                self.waiting.remove(index);
+                let (_, mut fresh) = self.waiting.remove(index);
+                // Closing the socket takes it out of the poll, should this fail.
+                let _: io::Result<()> = self.poll.registry().deregister(&mut fresh.socket);
+                self.reception.late(fresh);
             }
             self.deadlines.pop_front();
         }

@@ -2,7 +2,7 @@
 //! frame, and its socket goes to a loop.
 
 use std::{
-    io::{self, ErrorKind, Read as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::SocketAddr,
 };
 
@@ -20,9 +20,12 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::{Protocol, rewind::Rewind};
-use crate::streams::{
-    Opening,
-    handoff::{DirectSocket, Handoff},
+use crate::{
+    http::problem::Problem,
+    streams::{
+        Opening,
+        handoff::{DirectSocket, Handoff},
+    },
 };
 
 /// How the request line of a stream begins; a space or a question mark follows.
@@ -117,6 +120,14 @@ impl Fresh {
             Protocol::Http2
         } else {
             Protocol::Http1
+        }
+    }
+
+    /// Refuses a client that has begun a request, and ends the connection.
+    pub(super) fn refuse(&mut self, problem: Problem) {
+        if !self.read.is_empty() {
+            // It was never written to, so there is room; who doesn't listen misses it.
+            let _: io::Result<usize> = self.socket.write(&problem.into_http1());
         }
     }
 

@@ -110,7 +110,8 @@ impl Server {
         };
         let tail = Arc::new(Tail::new(0, WINDOW_BYTES));
         let log = memory::open().reader;
-        let streams = Streams::start(settings, tail, log, Metrics::new().unwrap()).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let streams = Streams::start(settings, tail, log, metrics.clone()).unwrap();
         let parts = Parts {
             streams: Arc::new(streams),
             asked: Arc::default(),
@@ -129,6 +130,7 @@ impl Server {
             router,
             parts.streams.clone(),
             limits,
+            metrics,
             shutdown.clone(),
         ));
         let Parts {
@@ -289,10 +291,15 @@ async fn who_says_nothing_is_not_waited_for() {
         ..Limits::default()
     };
     let server = Server::start(limits);
-    for text in ["", "GET /eve"] {
-        let mut socket = server.ask(text).await;
-        assert_eq!(read_until(&mut socket, "").await, "");
-    }
+    let mut silent = server.ask("").await;
+    assert_eq!(read_until(&mut silent, "").await, "");
+    let mut slow = server.ask("GET /eve").await;
+    let answer = read_until(&mut slow, "").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+        "{answer}"
+    );
+    assert!(answer.contains("header_timeout"), "{answer}");
 }
 
 #[tokio::test]
@@ -343,6 +350,7 @@ async fn a_kept_connection_is_small() {
         router: Router::new(),
         streams: server.streams.clone(),
         limits: Limits::default(),
+        metrics: Metrics::new().unwrap(),
     });
     let socket = std::net::TcpStream::connect(server.address).unwrap();
     let fresh = Fresh::new(mio::net::TcpStream::from_std(socket), server.address);

@@ -7,6 +7,7 @@ mod preloaded;
 mod process;
 mod server;
 mod stream;
+mod tls;
 
 pub use client::{Client, Reply};
 pub use crowd::{Crowd, Delays};
@@ -15,6 +16,7 @@ pub use preloaded::Preloaded;
 pub use process::HubProcess;
 pub use server::TestHub;
 pub use stream::{EventStream, Frame};
+pub use tls::EncryptedHub;
 
 /// How long a test waits for what must come. Reached only by a test that fails: on a machine that has other work, a sync of
 /// its disk alone may take half a minute.

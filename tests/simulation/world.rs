@@ -80,6 +80,7 @@ impl World {
                 max_servers: 7,
                 max_workflows: 9,
                 max_steps: 5,
+                ..Policy::default()
             },
             rules: Rules::default(),
             wall: 1_763_790_000_000,

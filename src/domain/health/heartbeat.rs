@@ -110,10 +110,7 @@ fn read_metrics(value: &Value, base: &str) -> Result<Metrics, Vec<FieldError>> {
             "holds {} metrics; at most {MAX_METRICS} are taken",
             metrics.len()
         );
-        return Err(vec![FieldError {
-            pointer: base.to_owned(),
-            detail,
-        }]);
+        return Err(vec![FieldError::new(base, detail)]);
     }
     fields.finish(Some(Arc::new(metrics)))
 }

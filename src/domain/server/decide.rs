@@ -11,6 +11,7 @@ use crate::domain::{
     },
     fleet::Policy,
     ids::InstanceId,
+    limit::Limit,
 };
 
 impl Servers {
@@ -28,8 +29,14 @@ impl Servers {
             .unwrap_or(policy.heartbeat_interval_ms);
         if known.is_none() && self.len() >= policy.max_servers {
             return Err(Rejection::LimitReached {
-                what: "servers",
-                limit: policy.max_servers,
+                limit: Limit::Servers,
+                most: policy.max_servers,
+            });
+        }
+        if register.tags.len() > policy.max_tags {
+            return Err(Rejection::LimitReached {
+                limit: Limit::Tags,
+                most: policy.max_tags,
             });
         }
         let reply = |created| Reply::Server {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::DEREGISTERED;
+use super::{DEREGISTERED, HEARTBEAT_TIMEOUT, REPLACED};
 use crate::domain::{
     command::{Deregister, Register},
     event::EventType,
@@ -79,7 +79,7 @@ fn register(
         (Some(outer), Some(inner)) if outer.as_str() != inner => {
             let detail = format!("must be {outer}, as serverId says, or be left out");
             let pointer = format!("{pointer}/id");
-            fields.absorb::<()>(Err(vec![FieldError { pointer, detail }]));
+            fields.absorb::<()>(Err(vec![FieldError::new(pointer, detail)]));
         }
         _ => {}
     }
@@ -150,13 +150,17 @@ fn reason(fields: &mut Fields<'_>, name: &str) -> String {
     }
 }
 
-/// Checks a reason to go; an empty one is `deregistered`.
+/// Checks a client's reason to go; an empty one is `deregistered`. What only the hub can know it can't say: a server
+/// that goes by `heartbeat_timeout` counts as lost, and one that is `replaced` has a successor.
 ///
 /// # Errors
 /// What is wrong with it, in words.
 pub fn check_reason(text: &str) -> Result<&str, String> {
     match text.trim() {
         "" => Ok(DEREGISTERED),
+        own @ (HEARTBEAT_TIMEOUT | REPLACED) => Err(format!(
+            "can't be {own}, which is the hub's own to say; use words of your own, or leave it out"
+        )),
         text if text.len() > MAX_REASON_LEN => Err(format!(
             "is {} bytes long; at most {MAX_REASON_LEN} are taken",
             text.len()
@@ -170,8 +174,5 @@ pub fn check_reason(text: &str) -> Result<&str, String> {
 
 fn missing_id<T>(base: &str) -> Result<T, Vec<FieldError>> {
     let detail = "is required for this type: the server concerned".to_owned();
-    Err(vec![FieldError {
-        pointer: format!("{base}/serverId"),
-        detail,
-    }])
+    Err(vec![FieldError::new(format!("{base}/serverId"), detail)])
 }

@@ -18,8 +18,6 @@ pub const MAX_NAME_LEN: usize = 256;
 pub const MAX_URL_LEN: usize = 2048;
 /// Longest version, in bytes.
 pub const MAX_VERSION_LEN: usize = 128;
-/// Most tags of one server.
-pub const MAX_TAGS: usize = 64;
 /// Longest key of a tag, in characters.
 pub const MAX_TAG_KEY_LEN: usize = 128;
 /// Longest value of a tag, in characters.
@@ -107,7 +105,7 @@ pub(in crate::domain) fn word<T: DeserializeOwned>(
 /// Any value, as deep as listeners can take.
 fn json(fields: &mut Fields<'_>, name: &str, value: &Value) -> Option<Json> {
     Json::parse(&value.to_string())
-        .map_err(|error| fields.wrong(name, error.to_string()))
+        .map_err(|error| fields.passes(name, error.limit(), error.to_string()))
         .ok()
 }
 
@@ -142,16 +140,14 @@ fn entries(fields: &mut Fields<'_>, name: &str) -> Vec<Json> {
     let base = fields.pointer(name);
     let mut read = Vec::with_capacity(list.len());
     for (at, entry) in list.iter().enumerate() {
-        let wrong = |detail: String| {
-            vec![FieldError {
-                pointer: format!("{base}/{at}"),
-                detail,
-            }]
-        };
+        let wrong = |detail: String| FieldError::new(format!("{base}/{at}"), detail);
         let entry = if entry.is_string() || entry.is_object() {
-            Json::parse(&entry.to_string()).map_err(|error| wrong(error.to_string()))
+            Json::parse(&entry.to_string())
+                .map_err(|error| vec![wrong(error.to_string()).passing(error.limit())])
         } else {
-            Err(wrong("must be a name or a description object".to_owned()))
+            Err(vec![wrong(
+                "must be a name or a description object".to_owned(),
+            )])
         };
         read.extend(fields.absorb(entry));
     }
@@ -188,13 +184,6 @@ fn read_tags(value: &Value, base: &str) -> Result<Tags, Vec<FieldError>> {
                 tags.insert(key.clone(), text.to_owned());
             }
         }
-    }
-    if tags.len() > MAX_TAGS {
-        let detail = format!("holds {} tags; at most {MAX_TAGS} are taken", tags.len());
-        return Err(vec![FieldError {
-            pointer: base.to_owned(),
-            detail,
-        }]);
     }
     fields.finish(Some(tags))
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::{
-    Epoch, Position,
+    Epoch, Limit, Position,
     command::{ChangeHealth, Decision, Deregister, Register, Rejection, Reply},
     event::{HealthSource, Transport},
 };
@@ -365,8 +365,8 @@ fn the_limit_is_for_new_servers() {
     assert_eq!(
         second,
         Err(Rejection::LimitReached {
-            what: "servers",
-            limit: 1
+            limit: Limit::Servers,
+            most: 1
         })
     );
     assert!(fleet.register(json!({})).0.is_empty());

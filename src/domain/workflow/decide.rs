@@ -17,6 +17,7 @@ use crate::domain::{
     },
     ids::{ServerId, StepId},
     json::Json,
+    limit::Limit,
     server::Servers,
 };
 
@@ -255,8 +256,8 @@ impl<'a> Draft<'a> {
         }
         if self.workflow.steps.len() >= max_steps {
             return Err(Rejection::LimitReached {
-                what: "steps of one workflow",
-                limit: max_steps,
+                limit: Limit::Steps,
+                most: max_steps,
             });
         }
         Ok(self.workflow.undeclared(&report.step))

@@ -6,7 +6,7 @@ use super::{graph, report::json};
 use crate::domain::{
     command::StartWorkflow,
     event::StepDeclaration,
-    ids::{StepId, WorkflowId},
+    ids::{InvalidId, StepId, WorkflowId},
     input::{FieldError, Fields},
 };
 
@@ -114,7 +114,7 @@ fn steps(fields: &mut Fields<'_>) -> Option<Vec<StepDeclaration>> {
 /// One step in its normal form: an object, or just its id.
 fn step(item: &Value, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
     if let Value::String(id) = item {
-        let id = id.parse().map_err(|error| wrong(base, &error))?;
+        let id = id.parse().map_err(|error| bad_id(base, error))?;
         return Ok(bare(id));
     }
     let mut fields = Fields::of(item, base)?;
@@ -185,7 +185,7 @@ fn depends_on(fields: &mut Fields<'_>) -> Vec<StepId> {
         let parsed = match item {
             Value::String(id) => id
                 .parse::<StepId>()
-                .map_err(|error| wrong(&pointer, &error)),
+                .map_err(|error| bad_id(&pointer, error)),
             _ => Err(wrong(&pointer, &"must be a step's id")),
         };
         found.extend(fields.absorb(parsed).filter(|id| seen.insert(id.clone())));
@@ -231,9 +231,10 @@ fn alias<T: PartialEq>(
     read(fields, name).or_else(|| read(fields, other))
 }
 
+fn bad_id(pointer: &str, error: InvalidId) -> Vec<FieldError> {
+    vec![FieldError::new(pointer, error.to_string()).passing(error.limit())]
+}
+
 fn wrong(pointer: &str, detail: &impl ToString) -> Vec<FieldError> {
-    vec![FieldError {
-        pointer: pointer.to_owned(),
-        detail: detail.to_string(),
-    }]
+    vec![FieldError::new(pointer, detail.to_string())]
 }

@@ -7,7 +7,7 @@ use super::report::{EndKind, completed, failed, said};
 use crate::domain::{
     command::{Command, EndWorkflow, Ending, ReportStep, StartWorkflow, SwitchPattern},
     event::EventType,
-    ids::{ServerId, StepId, WorkflowId},
+    ids::{InvalidId, ServerId, StepId, WorkflowId},
     input::{FieldError, Fields},
 };
 
@@ -153,8 +153,7 @@ fn switched(enabled: bool, data: &Value, base: &str) -> Result<Command, Vec<Fiel
 
 fn required_id<T>(fields: &mut Fields<'_>, name: &str) -> Option<T>
 where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
+    T: std::str::FromStr<Err = InvalidId>,
 {
     if fields.get(name).is_none() {
         fields.wrong(name, "is required");

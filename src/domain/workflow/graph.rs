@@ -21,10 +21,7 @@ pub(super) fn check(
                 step.id,
                 pointer(steps[first].0)
             );
-            errors.push(FieldError {
-                pointer: format!("{}/id", pointer(*number)),
-                detail,
-            });
+            errors.push(FieldError::new(format!("{}/id", pointer(*number)), detail));
         } else {
             places.insert(&step.id, place);
         }
@@ -35,13 +32,13 @@ pub(super) fn check(
         for dependency in &step.depends_on {
             match places.get(dependency) {
                 Some(&place) => found.push(place),
-                None => errors.push(FieldError {
-                    pointer: format!("{}/dependsOn", pointer(*number)),
-                    detail: format!(
+                None => errors.push(FieldError::new(
+                    format!("{}/dependsOn", pointer(*number)),
+                    format!(
                         "step {} depends on {dependency}, which is not a step of this workflow",
                         step.id
                     ),
-                }),
+                )),
             }
         }
         edges.push(found);
@@ -52,10 +49,10 @@ pub(super) fn check(
             .chain(cycle.first())
             .map(|&place| steps[place].1.id.as_str())
             .collect();
-        errors.push(FieldError {
-            pointer: format!("{}/dependsOn", pointer(steps[cycle[0]].0)),
-            detail: format!("these steps wait for each other: {}", names.join(" -> ")),
-        });
+        errors.push(FieldError::new(
+            format!("{}/dependsOn", pointer(steps[cycle[0]].0)),
+            format!("these steps wait for each other: {}", names.join(" -> ")),
+        ));
     }
     errors
 }

@@ -7,6 +7,7 @@ use crate::domain::{
     ids::{StepId, WorkflowId},
     input::{FieldError, Fields},
     json::{Json, MAX_DEPTH},
+    limit::Limit,
 };
 
 /// Longest error text, in bytes.
@@ -156,10 +157,9 @@ pub(super) fn json(pointer: &str, value: &Value) -> Result<Json, Vec<FieldError>
     let most = MAX_DEPTH - WRAPPING;
     if depth(value) > most {
         let detail = format!("is nested deeper than {most} levels");
-        return Err(vec![FieldError {
-            pointer: pointer.to_owned(),
-            detail,
-        }]);
+        return Err(vec![
+            FieldError::new(pointer, detail).passing(Some(Limit::JsonDepth)),
+        ]);
     }
     Ok(Json::of(value))
 }

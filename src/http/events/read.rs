@@ -119,10 +119,7 @@ fn all<'a>(
 ) -> Result<Vec<Asked>, Problem> {
     if items.len() == 0 || items.len() > MAX_ITEMS {
         let detail = format!("holds {} events; 1 to {MAX_ITEMS} are taken", items.len());
-        return Err(Problem::invalid(vec![FieldError {
-            pointer: String::new(),
-            detail,
-        }]));
+        return Err(Problem::invalid(vec![FieldError::new("", detail)]));
     }
     let (mut asked, mut errors) = (Vec::with_capacity(items.len()), Vec::new());
     for (at, item) in items.enumerate() {
@@ -152,10 +149,7 @@ fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
 
 /// Looks again, at leisure, for what isn't an object or not a string.
 fn misshapen(text: &str, error: &serde_json::Error) -> Vec<FieldError> {
-    let wrong = |pointer: String, detail: &str| FieldError {
-        pointer,
-        detail: detail.to_owned(),
-    };
+    let wrong = |pointer: String, detail: &str| FieldError::new(pointer, detail.to_owned());
     let look = |value: &Value, base: &str, errors: &mut Vec<FieldError>| {
         let Some(object) = value.as_object() else {
             errors.push(wrong(
@@ -193,19 +187,16 @@ fn misshapen(text: &str, error: &serde_json::Error) -> Vec<FieldError> {
 /// What one item asks for. `base` is its JSON pointer in the body.
 fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
     let mut errors = Vec::new();
-    let mut wrong = |name: &str, detail: String| {
-        errors.push(FieldError {
-            pointer: format!("{base}/{name}"),
-            detail,
-        });
+    let mut wrong = |name: &str, detail: String, limit| {
+        errors.push(FieldError::new(format!("{base}/{name}"), detail).passing(limit));
     };
     let kind = match item.kind.as_deref() {
         Some(name) => EventType::parse(name).or_else(|| {
-            wrong("type", unknown_type(name));
+            wrong("type", unknown_type(name), None);
             None
         }),
         None => {
-            wrong("type", "is required: a string".to_owned());
+            wrong("type", "is required: a string".to_owned(), None);
             None
         }
     };
@@ -215,19 +206,20 @@ fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
         .map(ServerId::parse)
         .transpose()
         .unwrap_or_else(|error| {
-            wrong("serverId", error.to_string());
+            wrong("serverId", error.to_string(), error.limit());
             None
         });
     if kind == Some(EventType::IntegrationStatusChanged) && item.server_id.is_none() {
         wrong(
             "serverId",
             "is required: whose statement this is; the hub states its own".to_owned(),
+            None,
         );
     }
     let data = match item.data.map(Json::from_raw) {
         Some(Ok(data)) => Some(data),
         Some(Err(error)) => {
-            wrong("data", error.to_string());
+            wrong("data", error.to_string(), error.limit());
             None
         }
         None => Some(Json::empty_object()),
@@ -251,12 +243,9 @@ fn core_event(
     data: &Json,
     base: &str,
 ) -> Result<Asked, Vec<FieldError>> {
-    let value: Value = data.read().map_err(|error| {
-        vec![FieldError {
-            pointer: format!("{base}/data"),
-            detail: error.to_string(),
-        }]
-    })?;
+    let value: Value = data
+        .read()
+        .map_err(|error| vec![FieldError::new(format!("{base}/data"), error.to_string())])?;
     let of_server = ServerRequest::from_event(kind, server.cloned(), &value, base);
     if let Some(request) = of_server {
         return request.map(|request| match request {
@@ -270,10 +259,7 @@ fn core_event(
     of_workflow.map_or_else(
         || {
             let detail = "is the hub's own to say".to_owned();
-            Err(vec![FieldError {
-                pointer: format!("{base}/type"),
-                detail,
-            }])
+            Err(vec![FieldError::new(format!("{base}/type"), detail)])
         },
         |command| command.map(Asked::Command),
     )

@@ -12,7 +12,9 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     Query::parse(query).expect("a query").0
 }
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+fn limits() -> Limits {
+    crate::Config::default().limits
+}
 
 #[test]
 fn queries_are_decoded_as_forms_encode_them() {
@@ -183,7 +185,7 @@ async fn keys_are_visible_ascii_and_given_once() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_times_out() {
     let stream = tokio_stream::pending::<Result<Bytes, std::io::Error>>();
-    let problem = read_body(Body::from_stream(stream), PATIENCE)
+    let problem = read_body(Body::from_stream(stream), &limits())
         .await
         .expect_err("refused");
     assert_eq!(problem.status, StatusCode::REQUEST_TIMEOUT);
@@ -191,9 +193,9 @@ async fn a_body_that_never_comes_times_out() {
 
 #[tokio::test]
 async fn a_body_without_a_length_is_bounded_too() {
-    let chunk = Bytes::from(vec![b' '; MAX_BODY / 2 + 1]);
+    let chunk = Bytes::from(vec![b' '; limits().body_bytes / 2 + 1]);
     let chunks = [Ok::<_, std::io::Error>(chunk.clone()), Ok(chunk)];
-    let problem = read_body(Body::from_stream(tokio_stream::iter(chunks)), PATIENCE)
+    let problem = read_body(Body::from_stream(tokio_stream::iter(chunks)), &limits())
         .await
         .expect_err("refused");
     assert_eq!(problem.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -201,7 +203,7 @@ async fn a_body_without_a_length_is_bounded_too() {
         Ok(Bytes::from_static(b"{")),
         Err(std::io::Error::other("gone")),
     ];
-    let problem = read_body(Body::from_stream(tokio_stream::iter(broken)), PATIENCE)
+    let problem = read_body(Body::from_stream(tokio_stream::iter(broken)), &limits())
         .await
         .expect_err("refused");
     assert_eq!(problem.slug, "incomplete-body");
@@ -216,12 +218,18 @@ fn depth_counts_brackets_outside_of_strings() {
         (r#"["[[","\"[["]"#, 1),
         (r#"["\\",[]]"#, 2),
     ] {
-        assert_eq!(depth(text), expected, "{text}");
+        assert_eq!(depth(text.as_bytes()), expected, "{text}");
     }
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(parse_json(nested(MAX_DEPTH).as_bytes()).is_ok());
     let problem = parse_json(nested(MAX_DEPTH + 1).as_bytes()).expect_err("refused");
-    assert_eq!(problem.slug, "malformed-json");
+    assert_eq!(
+        (problem.slug, problem.limit),
+        ("malformed-json", Some(Limit::JsonDepth))
+    );
+    // The parser gives up there.
+    let problem = parse_json(nested(10_000).as_bytes()).expect_err("refused");
+    assert_eq!(problem.limit, Some(Limit::JsonDepth));
 }
 
 #[tokio::test]

@@ -336,9 +336,12 @@ async fn a_session_reads_by_cookie_and_changes_from_its_own_pages_only() {
         let reply = hub.raw("PUT", "/patterns/x", &headers, body()).await;
         assert_eq!(reply.status, status, "{origin:?}: {}", reply.text);
     }
-    let ended = hub
+    let elsewhere = hub
         .raw("DELETE", "/session", &[("cookie", cookie)], None)
         .await;
+    assert_eq!(elsewhere.status, 403);
+    let own = [("cookie", cookie), ("origin", "http://localhost")];
+    let ended = hub.raw("DELETE", "/session", &own, None).await;
     assert_eq!(ended.status, 204);
     assert!(
         ended.headers["set-cookie"]

@@ -175,8 +175,18 @@ fn preflights_open_what_the_request_may_do() {
 
 #[test]
 fn default_ports_are_the_same_origin() {
-    assert!(is_own_origin("http://hub.example", "hub.example:80"));
-    assert!(is_own_origin("https://hub.example", "Hub.Example:443"));
-    assert!(!is_own_origin("http://hub.example", "hub.example:443"));
-    assert!(!is_own_origin("ftp://hub.example", "hub.example"));
+    assert!(is_own_origin("http://hub.example", "hub.example:80", false));
+    assert!(is_own_origin(
+        "https://hub.example",
+        "Hub.Example:443",
+        false
+    ));
+    assert!(is_own_origin("https://hub.example", "hub.example", true));
+    assert!(!is_own_origin("http://hub.example", "hub.example", true));
+    assert!(!is_own_origin(
+        "http://hub.example",
+        "hub.example:443",
+        false
+    ));
+    assert!(!is_own_origin("ftp://hub.example", "hub.example", false));
 }

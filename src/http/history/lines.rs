@@ -24,14 +24,21 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// All that is wanted, one event per line: the next lines are read when the socket has taken the last ones.
 pub(super) struct Lines {
     reader: Arc<dyn LogReader>,
+    /// Whether whoever reads still may.
+    may_read: Box<dyn Fn() -> bool + Send>,
     rest: Option<Wanted>,
     reading: Option<JoinHandle<(Wanted, Result<Bytes, ReadError>)>>,
 }
 
 impl Lines {
-    pub(super) fn new(reader: Arc<dyn LogReader>, wanted: Wanted) -> Self {
+    pub(super) fn new(
+        reader: Arc<dyn LogReader>,
+        wanted: Wanted,
+        may_read: impl Fn() -> bool + Send + 'static,
+    ) -> Self {
         Self {
             reader,
+            may_read: Box::new(may_read),
             rest: Some(wanted),
             reading: None,
         }
@@ -64,6 +71,10 @@ impl Stream for Lines {
             let Some(mut rest) = self.rest.take().filter(has_more) else {
                 return Poll::Ready(None);
             };
+            if !(self.may_read)() {
+                let ended = "the right to read has ended";
+                return Poll::Ready(Some(Err(std::io::Error::other(ended))));
+            }
             let reader = self.reader.clone();
             self.reading = Some(tokio::task::spawn_blocking(move || {
                 let lines = next_lines(&*reader, &mut rest);
