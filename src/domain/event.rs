@@ -18,7 +18,7 @@ use super::{
 
 pub use integration::{IntegrationStatusChanged, Pattern, PatternSwitched};
 pub use kind::{EventType, MAX_TYPE_LEN, is_custom};
-pub use record::{Record, Unreadable};
+pub use record::{Record, Texts, Unreadable};
 pub use server::{
     Capabilities, Connection, ConnectionName, Health, HealthSource, ServerConnected,
     ServerDisconnected, ServerHealthChanged, ServerUpdated, Tags, Transport,

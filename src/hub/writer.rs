@@ -10,10 +10,10 @@ use tracing::{error, info, warn};
 
 use super::{
     Answer, Change, ClockJump, Hub, HubError, Idle, Observer, Request, Trouble, Work,
-    draft::{Draft, Texts, replayed},
+    draft::{Draft, replayed},
 };
 use crate::{
-    domain::{Command, Record, State},
+    domain::{Command, Record, State, event::Texts},
     event_log::{AppendError, LogWriter, Retention},
     tail::Tail,
 };

@@ -425,7 +425,7 @@ impl World {
             self.audit.event(&event);
             self.lease_of(&event);
             *self.seen.entry(kind_name(&event.what.data)).or_default() += 1;
-            self.log.push_back(Stored::of(&event));
+            self.log.push_back(Stored::of(event));
         }
     }
 

@@ -1,4 +1,4 @@
-//! An event as the log keeps it: texts that can be borrowed from wherever their bytes lie.
+//! An event as the log keeps it: its texts, borrowed from wherever their bytes lie; written, and read back.
 
 use std::sync::Arc;
 
@@ -34,6 +34,77 @@ impl<'a> Record<'a> {
     /// The tags, each `key:value`.
     pub fn tags(&self) -> impl Iterator<Item = &'a str> {
         self.tags.split('\n').filter(|tag| !tag.is_empty())
+    }
+}
+
+/// An event's texts, from which its [`Record`] borrows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    kind: EventType,
+    tags: String,
+    data: Json,
+    private: String,
+}
+
+impl Texts {
+    /// Encodes an event for the log: once, before the commit.
+    #[must_use]
+    pub fn of(event: &NewEvent) -> Self {
+        let data = event.data.to_json();
+        Self {
+            kind: event.data.kind(),
+            tags: if event.tags.is_empty() {
+                String::new()
+            } else {
+                event.tag_lines()
+            },
+            data: match event.occurred_at {
+                Some(time) => with_occurred_at(&data, time),
+                None => data,
+            },
+            private: if event.private.is_empty() {
+                String::new()
+            } else {
+                Json::of(&event.private).as_str().to_owned()
+            },
+        }
+    }
+
+    /// The event as the log and the tail take it.
+    #[must_use]
+    pub fn record<'t>(&'t self, event: &'t Event) -> Record<'t> {
+        Record {
+            sequence: event.position.sequence,
+            timestamp: event.timestamp,
+            kind: self.kind.as_str(),
+            server: event.what.server.as_ref().map(ServerId::as_str),
+            workflow: event.what.data.workflow().map(WorkflowId::as_str),
+            tags: &self.tags,
+            data: self.data.as_str(),
+            private: &self.private,
+        }
+    }
+}
+
+/// Whether an object tells the producer's time by itself, among its own members and not deeper.
+fn says_when(data: &Json) -> bool {
+    #[derive(serde::Deserialize)]
+    struct When {
+        #[serde(rename = "occurredAt")]
+        occurred_at: Option<serde::de::IgnoredAny>,
+    }
+    data.read::<When>()
+        .is_ok_and(|when| when.occurred_at.is_some())
+}
+
+/// Adds the producer's own time to an object's members; anything but an object stays as it is.
+fn with_occurred_at(data: &Json, time: i64) -> Json {
+    match data.as_str().strip_suffix('}') {
+        Some("{") => Json::trusted(&format!("{{\"occurredAt\":{time}}}")),
+        Some(members) if !says_when(data) => {
+            Json::trusted(&format!("{members},\"occurredAt\":{time}}}"))
+        }
+        _ => data.clone(),
     }
 }
 
@@ -120,4 +191,25 @@ fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_j
         },
         None => return Err(serde::de::Error::custom("unknown type")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_producers_time_joins_the_data() {
+        for (data, joined) in [
+            ("{}", r#"{"occurredAt":5}"#),
+            (r#"{"a":1}"#, r#"{"a":1,"occurredAt":5}"#),
+            (r#"{"occurredAt":4}"#, r#"{"occurredAt":4}"#),
+            (
+                r#"{"a":{"occurredAt":4}}"#,
+                r#"{"a":{"occurredAt":4},"occurredAt":5}"#,
+            ),
+            ("[1]", "[1]"),
+        ] {
+            assert_eq!(with_occurred_at(&Json::trusted(data), 5).as_str(), joined);
+        }
+    }
 }

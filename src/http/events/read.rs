@@ -48,14 +48,17 @@ pub(in crate::http) fn present<'de, D: Deserializer<'de>>(
 }
 
 /// What a body asks for.
-pub(super) struct Body {
-    pub(super) asked: Vec<Asked>,
-    pub(super) is_batch: bool,
+#[derive(Debug)]
+pub struct Body {
+    /// Its items, in order; at least one.
+    pub asked: Vec<Asked>,
+    /// Whether it came as an array, so that a refusal names the item.
+    pub is_batch: bool,
 }
 
 /// What one item asks for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// A command.
     Command(Command),
     /// A heartbeat, which only the leases can tell the consequence of.
@@ -66,7 +69,7 @@ pub(super) enum Asked {
 ///
 /// # Errors
 /// `400`, `415`, `422`.
-pub(super) fn read(change: &RawChange) -> Result<Body, Problem> {
+pub fn read(change: &RawChange) -> Result<Body, Problem> {
     if cloudevents::is_binary(&change.headers) {
         let event = cloudevents::Binary::of(&change.headers, &change.media_type)?;
         let text = utf8(&change.body)?;
