@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     domain::{
         Command, EventType, FieldError, Json, ServerId, WorkflowId, command::Emit,
-        health::Heartbeat, server::from_event::ServerRequest,
+        health::Heartbeat, json::Object, server::from_event::ServerRequest,
     },
     http::{
         cloudevents,
@@ -86,27 +86,30 @@ pub fn read(change: &RawChange) -> Result<Body, Problem> {
     let text = utf8(&change.body)?;
     match &change.media_type {
         MediaType::Json if text.trim_start().starts_with('[') => {
-            let items: Vec<Item<'_>> = parsed(text)?;
+            let items: Vec<Object<Item<'_>>> = parsed(text)?;
             Ok(Body {
-                asked: all(items.into_iter().map(Ok))?,
+                asked: all(items.into_iter().map(|Object(item)| Ok(item)))?,
                 is_batch: true,
             })
         }
-        MediaType::Json => Ok(Body {
-            asked: vec![ask(&parsed(text)?, "")?],
-            is_batch: false,
-        }),
+        MediaType::Json => {
+            let Object(item) = parsed(text)?;
+            Ok(Body {
+                asked: vec![ask(&item, "")?],
+                is_batch: false,
+            })
+        }
         MediaType::CloudEvent => {
-            let event: cloudevents::CloudEvent<'_> = parsed(text)?;
+            let Object::<cloudevents::CloudEvent<'_>>(event) = parsed(text)?;
             Ok(Body {
                 asked: vec![ask(&event.into_item("")?, "")?],
                 is_batch: false,
             })
         }
         MediaType::CloudEventBatch => {
-            let events: Vec<cloudevents::CloudEvent<'_>> = parsed(text)?;
+            let events: Vec<Object<cloudevents::CloudEvent<'_>>> = parsed(text)?;
             let items = events.into_iter().enumerate();
-            let items = items.map(|(at, event)| event.into_item(&format!("/{at}")));
+            let items = items.map(|(at, Object(event))| event.into_item(&format!("/{at}")));
             Ok(Body {
                 asked: all(items)?,
                 is_batch: true,
