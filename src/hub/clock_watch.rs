@@ -1,0 +1,105 @@
+//! Whether the wall clock has jumped.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::{ClockJump, Hub};
+
+/// Compares the wall clock with the monotonic one, so that a jump forward prunes nothing by mistake.
+pub(super) struct ClockWatch {
+    wall_ms: i64,
+    mono_ms: u64,
+    suspended_until_mono_ms: u64,
+}
+
+impl ClockWatch {
+    /// From now on.
+    pub(super) fn new(hub: &Hub) -> Self {
+        Self {
+            wall_ms: hub.clock().wall_ms(),
+            mono_ms: hub.clock().mono_ms(),
+            suspended_until_mono_ms: 0,
+        }
+    }
+
+    /// Looks whether the clock jumped since the last look, and lets a suspension end.
+    pub(super) fn look(&mut self, hub: &Hub) {
+        let (wall_ms, mono_ms) = (hub.clock().wall_ms(), hub.clock().mono_ms());
+        let elapsed = i64::try_from(mono_ms - self.mono_ms).unwrap_or(i64::MAX);
+        let jumped_ms = wall_ms.saturating_sub(self.wall_ms).saturating_sub(elapsed);
+        (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
+        if jumped_ms > JUMP_MS {
+            self.suspended_until_mono_ms = mono_ms.saturating_add(SUSPENSION_MS);
+            let suspended_until = wall_ms.saturating_add_unsigned(SUSPENSION_MS);
+            warn!(
+                jumped_ms,
+                "the clock jumped forward by {jumped_ms} ms: nothing is pruned by age for an hour"
+            );
+            let jump = ClockJump {
+                noticed_at: wall_ms,
+                jumped_ms,
+                suspended_until,
+            };
+            hub.0.clock_jump.store(Some(Arc::new(jump)));
+        } else if hub.0.clock_jump.load().is_some() && mono_ms >= self.suspended_until_mono_ms {
+            hub.0.clock_jump.store(None);
+        }
+    }
+}
+
+/// A jump of the wall clock that is no correction any more.
+const JUMP_MS: i64 = 60_000;
+/// How long pruning by age waits after one.
+const SUSPENSION_MS: u64 = 60 * 60 * 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        domain::Policy,
+        event_log::{self, Retention},
+        hub::Settings,
+        metrics::Metrics,
+        tail::Tail,
+    };
+
+    #[test]
+    fn a_jump_of_the_wall_clock_suspends_pruning_by_age_for_an_hour() {
+        let clock = Clock::frozen(0, 1_000_000);
+        let settings = Settings {
+            policy: Policy::default(),
+            retention: Retention {
+                age: Some(Duration::from_secs(60)),
+                events: 1000,
+                bytes: 1 << 20,
+                idempotency_keys: 1000,
+            },
+            clock: clock.clone(),
+            metrics: Metrics::new().unwrap(),
+        };
+        let log = event_log::open(None).unwrap();
+        let (hub, _idle) = Hub::open(log, settings, Arc::new(Tail::new(0, 1 << 20))).unwrap();
+        let mut watch = ClockWatch::new(&hub);
+        let mut look = |after_ms: u32| {
+            clock.advance(after_ms);
+            watch.look(&hub);
+            hub.clock_jump()
+        };
+
+        assert_eq!(look(3_000_000), None, "time that passes is no jump");
+        clock.shift_wall(-500_000);
+        assert_eq!(look(1_000), None, "nor is a step back");
+        clock.shift_wall(59_000);
+        assert_eq!(look(1_000), None, "nor a correction");
+        clock.shift_wall(120_000);
+        let jump = look(1_000).expect("a jump");
+        assert_eq!(jump.jumped_ms, 120_000);
+        assert_eq!(jump.suspended_until - jump.noticed_at, 3_600_000);
+        assert_eq!(look(3_599_000), Some(jump));
+        assert_eq!(look(1_000), None, "the hour is over");
+    }
+}
