@@ -45,6 +45,25 @@ pub struct StepDeclaration {
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
+impl StepDeclaration {
+    /// A step of which nothing but its id is declared.
+    #[must_use]
+    pub fn bare(id: StepId) -> Self {
+        Self {
+            id,
+            name: None,
+            server: None,
+            tool: None,
+            params: None,
+            depends_on: Vec::new(),
+            timeout: None,
+            retries: None,
+            required: None,
+            extra: serde_json::Map::new(),
+        }
+    }
+}
+
 /// `data` of `workflow_started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
