@@ -59,7 +59,7 @@ impl<'a> Block<'a> {
     }
 
     /// Bytes of its records.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.records.len()
     }
 
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn any_flipped_bit_costs_one_record_or_the_block_and_is_never_taken_for_another_event() {
         let (span, sound) = packed(7..=12);
-        let whole = Block::parse(span, &sound).expect("sound").len();
+        let whole = Block::parse(span, &sound).expect("sound").size();
         for at in 0..sound.len() {
             for bit in 0..8 {
                 let mut body = sound.clone();

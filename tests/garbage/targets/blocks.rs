@@ -20,7 +20,7 @@ pub(crate) fn check(input: &[u8]) {
         return;
     };
     let records: Vec<Record<'_>> = block.iter().collect();
-    assert!(block.len() <= body.len());
+    assert!(block.size() <= body.len());
     assert!(records.is_sorted_by(|a, b| a.sequence < b.sequence));
     for record in &records {
         assert!((span.first..=span.last).contains(&record.sequence));

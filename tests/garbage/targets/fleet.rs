@@ -86,17 +86,17 @@ impl Fleet {
                 what,
             };
             self.state.evolve(&event, &self.policy);
-            self.folded.evolve(&stored(event), &self.policy);
+            self.folded.evolve(&stored(&event), &self.policy);
         }
     }
 }
 
 /// The event as a start reads it from the log: the same, but for the producer's time, which is in its data by then.
-fn stored(event: Event) -> Event {
+fn stored(event: &Event) -> Event {
     let texts = Texts::of(&event.what);
-    let record = texts.record(&event);
+    let record = texts.record(event);
     for format in [Format::Named, Format::Message, Format::CloudEvents] {
-        framed(format, &event, &texts);
+        framed(format, event, &texts);
     }
     let read =
         Event::from_record(&record, event.position).expect("what was taken can be read back");

@@ -1,5 +1,6 @@
 //! What must hold, whatever the bytes are: one function a target, which takes any bytes and panics where a promise is
-//! broken. Two that throw bytes share them: the tests beside this file, and the coverage-guided fuzzer in `tests/fuzz`.
+//! broken. Two that throw bytes share them: the tests beside this one, and the coverage-guided fuzzer in `tests/fuzz` (which
+//! finds them by their path, and so this file needs its name).
 //!
 //! Text that isn't UTF-8 is read as far as it makes sense, so that no target spends its time on refusing it.
 
