@@ -7,6 +7,7 @@
 pub mod epochs;
 pub mod memory;
 pub mod sqlite;
+pub mod through;
 pub mod tools;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
@@ -60,6 +61,9 @@ pub trait LogWriter: Send {
     fn probe(&mut self) -> Result<(), AppendError>;
 }
 
+/// What a read calls for each thing that it finds, until it breaks off.
+pub type Visit<'a> = &'a mut dyn FnMut(Item<'_>) -> ControlFlow<()>;
+
 /// The side of a log that reads it. Calls block on the disk: not for async tasks.
 pub trait LogReader: Send + Sync {
     /// Where the log stands. Never touches the disk.
@@ -77,7 +81,7 @@ pub trait LogReader: Send + Sync {
         &self,
         range: &ReadRange,
         filter: &Filter,
-        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<Scanned, ReadError>;
 
     /// The place before the first event, by sequence, whose timestamp is at or after `time`; the head where

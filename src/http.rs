@@ -4,7 +4,7 @@
 
 mod cloudevents;
 mod dashboard;
-mod events;
+pub mod events;
 pub mod extract;
 mod gate;
 mod guard;

@@ -5,8 +5,10 @@
 //! owns the log's writer. Alone, a command waits for nobody; under load, batches form by themselves while
 //! the disk syncs. If the client goes away meanwhile, its command is carried out all the same.
 
+mod clock_watch;
 mod draft;
 mod recovery;
+mod snapshots;
 mod watched;
 mod writer;
 
@@ -140,7 +142,7 @@ pub trait Observer: Send + Sync {
 enum Request {
     Change(Change),
     SaveLeases(Vec<SavedLease>),
-    Snapshot(writer::Snapshot),
+    Snapshot(snapshots::Snapshot),
     Tick,
     Stop,
 }

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use super::{
     AppendError, Epochs, Item, KeyHash, LogInfo, LogReader, LogWriter, OpenLog, Order, PlaceAtTime,
-    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, Scanned,
+    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, Scanned, Visit,
 };
 use crate::{
     domain::{Epoch, Record},
@@ -281,7 +281,7 @@ impl LogReader for Memory {
         &self,
         range: &ReadRange,
         filter: &Filter,
-        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<Scanned, ReadError> {
         let inner = self.inner.read();
         let floor = inner.floor();

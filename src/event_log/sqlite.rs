@@ -7,7 +7,7 @@
 //! needed.
 
 pub(super) mod backup;
-mod block;
+pub mod block;
 mod fetch;
 mod leases;
 mod pool;

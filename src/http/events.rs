@@ -1,6 +1,6 @@
 //! `POST /events`: producers' own events, and core events, which go through the command that owns them.
 
-pub(super) mod read;
+pub mod read;
 
 use axum::{extract::State as Shared, http::StatusCode};
 use utoipa_axum::{router::OpenApiRouter, routes};

@@ -123,7 +123,9 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    fn of(headers: &HeaderMap) -> Self {
+    /// What the `Content-Type` says, parameters left out.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
         let Some(value) = headers.get(CONTENT_TYPE) else {
             return Self::Other(String::new());
         };

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::{Answer, HubError, IdempotencyKey, Work};
 use crate::{
     domain::{
-        Command, Event, EventType, Json, NewEvent, Policy, Position, Record, Rejection, Reply,
-        ServerId, State, server::LeaseView,
+        Command, Event, Json, NewEvent, Policy, Position, Rejection, Reply, ServerId, State,
+        server::LeaseView,
     },
     event_log::{Epochs, KeyHash, Remembered},
 };
@@ -243,97 +243,4 @@ fn ids(places: &[Option<Position>]) -> Json {
         ids: &'a [Option<Position>],
     }
     Json::of(&Ids { ids: places })
-}
-
-/// An event's texts, from which its [`Record`] borrows.
-pub(super) struct Texts {
-    kind: EventType,
-    tags: String,
-    data: Json,
-    private: String,
-}
-
-impl Texts {
-    /// Encodes an event for the log: once, before the commit.
-    pub(super) fn of(event: &NewEvent) -> Self {
-        let data = event.data.to_json();
-        Self {
-            kind: event.data.kind(),
-            tags: if event.tags.is_empty() {
-                String::new()
-            } else {
-                event.tag_lines()
-            },
-            data: match event.occurred_at {
-                Some(time) => with_occurred_at(&data, time),
-                None => data,
-            },
-            private: if event.private.is_empty() {
-                String::new()
-            } else {
-                Json::of(&event.private).as_str().to_owned()
-            },
-        }
-    }
-
-    /// The event as the log and the tail take it.
-    pub(super) fn record<'t>(&'t self, event: &'t Event) -> Record<'t> {
-        Record {
-            sequence: event.position.sequence,
-            timestamp: event.timestamp,
-            kind: self.kind.as_str(),
-            server: event.what.server.as_ref().map(ServerId::as_str),
-            workflow: event
-                .what
-                .data
-                .workflow()
-                .map(crate::domain::WorkflowId::as_str),
-            tags: &self.tags,
-            data: self.data.as_str(),
-            private: &self.private,
-        }
-    }
-}
-
-/// Whether an object tells the producer's time by itself, among its own members and not deeper.
-fn says_when(data: &Json) -> bool {
-    #[derive(serde::Deserialize)]
-    struct When {
-        #[serde(rename = "occurredAt")]
-        occurred_at: Option<serde::de::IgnoredAny>,
-    }
-    data.read::<When>()
-        .is_ok_and(|when| when.occurred_at.is_some())
-}
-
-/// Adds the producer's own time to an object's members; anything but an object stays as it is.
-fn with_occurred_at(data: &Json, time: i64) -> Json {
-    match data.as_str().strip_suffix('}') {
-        Some("{") => Json::trusted(&format!("{{\"occurredAt\":{time}}}")),
-        Some(members) if !says_when(data) => {
-            Json::trusted(&format!("{members},\"occurredAt\":{time}}}"))
-        }
-        _ => data.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_producers_time_joins_the_data() {
-        for (data, joined) in [
-            ("{}", r#"{"occurredAt":5}"#),
-            (r#"{"a":1}"#, r#"{"a":1,"occurredAt":5}"#),
-            (r#"{"occurredAt":4}"#, r#"{"occurredAt":4}"#),
-            (
-                r#"{"a":{"occurredAt":4}}"#,
-                r#"{"a":{"occurredAt":4},"occurredAt":5}"#,
-            ),
-            ("[1]", "[1]"),
-        ] {
-            assert_eq!(with_occurred_at(&Json::trusted(data), 5).as_str(), joined);
-        }
-    }
 }

@@ -1,15 +1,13 @@
 //! A log's readers under watch: damage that any read meets is counted, and told once for each place.
 
-use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tracing::error;
 
 use crate::{
-    event_log::{
-        Epochs, Item, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
-    },
+    event_log::{Item, LogReader, ReadError, ReadRange, Scanned, Visit, through::ReadThrough},
     filter::Filter,
 };
 
@@ -41,20 +39,16 @@ impl Watched {
     }
 }
 
-impl LogReader for Watched {
-    fn info(&self) -> LogInfo {
-        self.log.info()
+impl ReadThrough for Watched {
+    fn log(&self) -> &dyn LogReader {
+        &*self.log
     }
 
-    fn epochs(&self) -> Arc<Epochs> {
-        self.log.epochs()
-    }
-
-    fn read(
+    fn read_through(
         &self,
         range: &ReadRange,
         filter: &Filter,
-        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<Scanned, ReadError> {
         self.log.read(range, filter, &mut |item| {
             if let Item::Corrupt { first, last } = item {
@@ -62,18 +56,6 @@ impl LogReader for Watched {
             }
             visit(item)
         })
-    }
-
-    fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError> {
-        self.log.place_at_time(time)
-    }
-
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
-        self.log.load_snapshot()
-    }
-
-    fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
-        self.log.load_leases()
     }
 }
 

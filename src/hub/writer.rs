@@ -6,14 +6,16 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{
-    Answer, Change, ClockJump, Hub, HubError, Idle, Observer, Request, Trouble, Work,
-    draft::{Draft, Texts, replayed},
+    Answer, Change, Hub, HubError, Idle, Observer, Request, Trouble, Work,
+    clock_watch::ClockWatch,
+    draft::{Draft, replayed},
+    snapshots::{Snapshot, Snapshots},
 };
 use crate::{
-    domain::{Command, Record, State},
+    domain::{Command, Record, State, event::Texts},
     event_log::{AppendError, LogWriter, Retention},
     tail::Tail,
 };
@@ -30,13 +32,6 @@ pub(super) struct Writer {
     watch: ClockWatch,
     more_to_prune: bool,
     pruned_at: Instant,
-}
-
-/// A state that is ready to be kept.
-pub(super) struct Snapshot {
-    sequence: u64,
-    bytes: Vec<u8>,
-    took: Duration,
 }
 
 /// Whether the thread goes on.
@@ -386,223 +381,7 @@ impl Work {
     }
 }
 
-/// When to keep the state: often enough that pruning never waits long and a start folds little, seldom enough
-/// that it costs about one hundredth of the time.
-struct Snapshots {
-    kept: u64,
-    due: Instant,
-    in_the_making: bool,
-}
-
-impl Snapshots {
-    fn new(kept: u64) -> Self {
-        Self {
-            kept,
-            due: Instant::now() + SNAPSHOT_EVERY,
-            in_the_making: false,
-        }
-    }
-
-    /// Begins a snapshot where one is due, on a thread of its own: the state is shared, not copied.
-    fn look(&mut self, hub: &Hub) {
-        let state = hub.state();
-        if self.in_the_making || state.sequence == self.kept || Instant::now() < self.due {
-            return;
-        }
-        let requests = hub.0.requests.clone();
-        let spawned = std::thread::Builder::new()
-            .name("hub-snapshot".to_owned())
-            .spawn(move || {
-                if let Some(snapshot) = Snapshot::take(&state) {
-                    // Closed means that the writer has ended, and kept a newer one.
-                    let _ = requests.blocking_send(Request::Snapshot(snapshot));
-                }
-            });
-        match spawned {
-            Ok(_) => self.in_the_making = true,
-            Err(cause) => warn!("no thread for a snapshot: {cause}"),
-        }
-    }
-
-    fn kept(&mut self, snapshot: &Snapshot) {
-        self.kept = snapshot.sequence;
-        self.in_the_making = false;
-        self.due = Instant::now() + SNAPSHOT_EVERY.max(snapshot.took * SNAPSHOT_SHARE);
-    }
-
-    fn failed(&mut self) {
-        self.in_the_making = false;
-        self.due = Instant::now() + SNAPSHOT_EVERY;
-    }
-}
-
-impl Snapshot {
-    fn take(state: &State) -> Option<Self> {
-        let started = Instant::now();
-        match state.save() {
-            Ok(bytes) => Some(Self {
-                sequence: state.sequence,
-                bytes,
-                took: started.elapsed(),
-            }),
-            Err(cause) => {
-                error!("the state can't be kept: {cause}");
-                None
-            }
-        }
-    }
-}
-
-/// Compares the wall clock with the monotonic one, so that a jump forward prunes nothing by mistake.
-struct ClockWatch {
-    wall_ms: i64,
-    mono_ms: u64,
-    suspended_until_mono_ms: u64,
-    /// By how much the wall clock jumped forward, while that isn't taken for granted.
-    doubted_ms: i64,
-}
-
-impl ClockWatch {
-    fn new(hub: &Hub) -> Self {
-        Self {
-            wall_ms: hub.clock().wall_ms(),
-            mono_ms: hub.clock().mono_ms(),
-            suspended_until_mono_ms: 0,
-            doubted_ms: 0,
-        }
-    }
-
-    /// The wall clock without the jumps forward that are still in doubt, noticed or not.
-    fn believed_ms(&self, hub: &Hub) -> i64 {
-        let wall_ms = hub.clock().wall_ms();
-        wall_ms.saturating_sub(self.doubt(wall_ms, hub.clock().mono_ms()))
-    }
-
-    /// How far the wall clock went beyond the monotonic one since the last look.
-    fn jumped(&self, wall_ms: i64, mono_ms: u64) -> i64 {
-        let elapsed = i64::try_from(mono_ms.saturating_sub(self.mono_ms)).unwrap_or(i64::MAX);
-        wall_ms.saturating_sub(self.wall_ms).saturating_sub(elapsed)
-    }
-
-    /// What is in doubt now: a jump forward adds to it, a clock that is set back takes from it.
-    fn doubt(&self, wall_ms: i64, mono_ms: u64) -> i64 {
-        let jumped_ms = self.jumped(wall_ms, mono_ms);
-        if jumped_ms.abs() > JUMP_MS {
-            self.doubted_ms.saturating_add(jumped_ms).max(0)
-        } else {
-            self.doubted_ms
-        }
-    }
-
-    fn look(&mut self, hub: &Hub) {
-        let (wall_ms, mono_ms) = (hub.clock().wall_ms(), hub.clock().mono_ms());
-        let jumped_ms = self.jumped(wall_ms, mono_ms);
-        self.doubted_ms = self.doubt(wall_ms, mono_ms);
-        (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
-        if jumped_ms > JUMP_MS {
-            self.suspended_until_mono_ms = mono_ms.saturating_add(SUSPENSION_MS);
-            let suspended_until = wall_ms.saturating_add_unsigned(SUSPENSION_MS);
-            warn!(
-                jumped_ms,
-                "the clock jumped forward by {jumped_ms} ms: nothing is pruned by age for an hour"
-            );
-            let jump = ClockJump {
-                noticed_at: wall_ms,
-                jumped_ms,
-                suspended_until,
-            };
-            hub.0.clock_jump.store(Some(Arc::new(jump)));
-        } else if hub.0.clock_jump.load().is_some() && mono_ms >= self.suspended_until_mono_ms {
-            hub.0.clock_jump.store(None);
-            self.doubted_ms = 0;
-        }
-    }
-}
-
 /// Commands decided in one batch, at most, before the next sync.
 const BATCH_COMMANDS: usize = 1024;
 /// Under load, the time for commits between two slices of pruning.
 const PRUNE_PAUSE: Duration = Duration::from_millis(20);
-/// A snapshot at most this often,
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(5);
-/// and at most one part in so many of the time spent on them.
-const SNAPSHOT_SHARE: u32 = 100;
-/// A jump of the wall clock that is no correction any more.
-const JUMP_MS: i64 = 60_000;
-/// How long pruning by age waits after one.
-const SUSPENSION_MS: u64 = 60 * 60 * 1000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{clock::Clock, domain::Policy, event_log, hub::Settings, metrics::Metrics};
-
-    fn hub(clock: Clock) -> (Hub, Idle) {
-        let settings = Settings {
-            policy: Policy::default(),
-            retention: Retention {
-                age: Some(Duration::from_secs(60)),
-                events: 1000,
-                bytes: 1 << 20,
-                idempotency_keys: 1000,
-            },
-            clock,
-            metrics: Metrics::new().unwrap(),
-        };
-        let log = event_log::open(None).unwrap();
-        Hub::open(log, settings, Arc::new(Tail::new(0, 1 << 20))).unwrap()
-    }
-
-    #[test]
-    fn a_jump_of_the_wall_clock_suspends_pruning_by_age_for_an_hour() {
-        let clock = Clock::frozen(0, 1_000_000);
-        let (hub, _idle) = hub(clock.clone());
-        let mut watch = ClockWatch::new(&hub);
-        let mut look = |after_ms: u32| {
-            clock.advance(after_ms);
-            watch.look(&hub);
-            hub.clock_jump()
-        };
-
-        assert_eq!(look(3_000_000), None, "time that passes is no jump");
-        clock.shift_wall(-500_000);
-        assert_eq!(look(1_000), None, "nor is a step back");
-        clock.shift_wall(59_000);
-        assert_eq!(look(1_000), None, "nor a correction");
-        clock.shift_wall(120_000);
-        let jump = look(1_000).expect("a jump");
-        assert_eq!(jump.jumped_ms, 120_000);
-        assert_eq!(jump.suspended_until - jump.noticed_at, 3_600_000);
-        assert_eq!(look(3_599_000), Some(jump));
-        assert_eq!(look(1_000), None, "the hour is over");
-    }
-
-    #[test]
-    fn jumps_of_the_wall_clock_make_nothing_older() {
-        let clock = Clock::frozen(0, 1_000_000);
-        let (hub, _idle) = hub(clock.clone());
-        let mut watch = ClockWatch::new(&hub);
-        clock.advance(10_000);
-        assert_eq!(watch.believed_ms(&hub), 1_010_000);
-        clock.shift_wall(500_000);
-        assert_eq!(watch.believed_ms(&hub), 1_010_000, "before it is noticed");
-        watch.look(&hub);
-        clock.advance(10_000);
-        assert_eq!(watch.believed_ms(&hub), 1_020_000, "and after");
-        clock.shift_wall(-500_000);
-        assert_eq!(
-            watch.believed_ms(&hub),
-            1_020_000,
-            "nor when it is set right"
-        );
-        watch.look(&hub);
-        clock.shift_wall(-300_000);
-        assert_eq!(watch.believed_ms(&hub), 720_000, "a step back is believed");
-        watch.look(&hub);
-        clock.shift_wall(100_000);
-        watch.look(&hub);
-        clock.advance(3_600_000);
-        watch.look(&hub);
-        assert_eq!(watch.believed_ms(&hub), 4_420_000, "and all after an hour");
-    }
-}

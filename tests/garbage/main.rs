@@ -4,12 +4,13 @@
 //! `TIMEBACK_GARBAGE_CASES` asks for so many cases of each target, `TIMEBACK_GARBAGE_SEED` for other ones. A case
 //! depends on its number alone; a failing one says how to replay it.
 
-mod blocks;
 #[path = "../simulation/chance.rs"]
 mod chance;
+mod corpus;
 mod mutate;
-mod parsers;
 mod requests;
+mod targets;
+mod thrown;
 
 use chance::Chance;
 
@@ -37,10 +38,6 @@ impl Case {
     pub(crate) fn note(&mut self, input: String) {
         self.input = input;
     }
-
-    pub(crate) fn input(&self) -> &str {
-        &self.input
-    }
 }
 
 impl Drop for Case {
@@ -53,15 +50,6 @@ impl Drop for Case {
             );
         }
     }
-}
-
-/// The lines of a file of the corpus.
-pub(crate) fn corpus(file: &str) -> Vec<String> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/corpus")
-        .join(file);
-    let text = std::fs::read_to_string(path).expect("a file of the corpus");
-    text.lines().map(str::to_owned).collect()
 }
 
 fn variable(name: &str) -> Option<u64> {

@@ -58,7 +58,7 @@ pub(crate) fn mutated(chance: &mut Chance, seed: &[u8], others: &[Vec<u8>]) -> V
 fn mutate(chance: &mut Chance, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
     let at = chance.below(bytes.len() + 1);
     let end = (at + chance.below(12)).min(bytes.len());
-    match chance.below(9) {
+    match chance.below(10) {
         0 if at < bytes.len() => bytes[at] ^= 1 << chance.below(8),
         1 => drop(bytes.drain(at..end)),
         2 => {
@@ -76,6 +76,10 @@ fn mutate(chance: &mut Chance, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
         }
         5 => replace_value(chance, bytes, at),
         6 if at < bytes.len() => bytes[at] = u8::try_from(chance.below(256)).expect("a byte"),
+        7 => {
+            let number = chance.between(i64::MIN / 4, i64::MAX / 4) >> chance.below(62);
+            bytes.splice(at..end, number.to_string().into_bytes());
+        }
         _ => {
             let token = chance.word(&TOKENS);
             bytes.splice(at..end, token.bytes());

@@ -39,6 +39,7 @@ mod servers;
 mod snapshot;
 mod soak;
 mod state;
+mod steps;
 mod storm;
 mod support;
 #[cfg(feature = "client")]

@@ -196,6 +196,14 @@ fn a_heartbeat_is_read_quickly_or_with_its_mistakes() {
 
     let bad = r#"{"health":"fine","detail":7,"instanceId":"a b","metrics":{"a/b":"x"}}"#;
     assert_eq!(Heartbeat::from_slice(bad.as_bytes()), None);
+    let deep = format!("{{\"more\":{}{}}}", "[".repeat(64), "]".repeat(64));
+    for other in [
+        &b"[\"degraded\"]"[..],
+        b"{\"more\":\"\xe4\"}",
+        deep.as_bytes(),
+    ] {
+        assert_eq!(Heartbeat::from_slice(other), None);
+    }
     let errors = Heartbeat::parse(&serde_json::from_str(bad).unwrap(), "/2").unwrap_err();
     let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(

@@ -115,7 +115,7 @@ fn steps(fields: &mut Fields<'_>) -> Option<Vec<StepDeclaration>> {
 fn step(item: &Value, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
     if let Value::String(id) = item {
         let id = id.parse().map_err(|error| bad_id(base, error))?;
-        return Ok(bare(id));
+        return Ok(StepDeclaration::bare(id));
     }
     let mut fields = Fields::of(item, base)?;
     let id: Option<StepId> = fields.parsed("id");
@@ -150,22 +150,6 @@ fn step(item: &Value, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
         extra,
     });
     fields.finish(found)
-}
-
-/// A step of which nothing but its id is declared.
-fn bare(id: StepId) -> StepDeclaration {
-    StepDeclaration {
-        id,
-        name: None,
-        server: None,
-        tool: None,
-        params: None,
-        depends_on: Vec::new(),
-        timeout: None,
-        retries: None,
-        required: None,
-        extra: Map::new(),
-    }
 }
 
 /// The ids that a step waits for, each once.

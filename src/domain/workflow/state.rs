@@ -210,20 +210,8 @@ impl Workflow {
 
     /// A step that nobody declared, as it comes into being with its first report.
     pub(super) fn undeclared(&self, id: &StepId) -> Step {
-        let declaration = StepDeclaration {
-            id: id.clone(),
-            name: None,
-            server: None,
-            tool: None,
-            params: None,
-            depends_on: Vec::new(),
-            timeout: None,
-            retries: None,
-            required: None,
-            extra: serde_json::Map::new(),
-        };
         let plan = Plan {
-            declaration,
+            declaration: StepDeclaration::bare(id.clone()),
             required: self.about.max_failures.is_none(),
             dependents: Vec::new(),
         };

@@ -1,6 +1,7 @@
 //! The rules as tables, and the invariants as properties.
 
 mod body;
+mod ends;
 mod events;
 mod life;
 mod listing;

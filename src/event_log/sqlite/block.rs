@@ -11,7 +11,7 @@ use crc32fast::Hasher;
 use crate::domain::Record;
 
 /// Bytes of records after which a block is full. A longer record gets a block of its own.
-pub(super) const FULL: usize = 64 * 1024;
+pub const FULL: usize = 64 * 1024;
 
 /// CRC, timestamp, lengths of type, server, workflow, tags and data; what follows the data is private.
 const RECORD_HEAD: usize = 4 + 8 + 5 * 4;
@@ -24,26 +24,27 @@ const ABSENT: u32 = u32::MAX;
 
 /// The columns of a block beside its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub struct Span {
     /// The first record's sequence.
-    pub(super) first: u64,
+    pub first: u64,
     /// The last record's sequence.
-    pub(super) last: u64,
+    pub last: u64,
     /// The highest timestamp in the log up to and including this block.
-    pub(super) ts_max: i64,
+    pub ts_max: i64,
 }
 
 /// A block whose directory is sound.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Block<'a> {
-    pub(super) span: Span,
+pub struct Block<'a> {
+    /// The columns that it came with.
+    pub span: Span,
     records: &'a [u8],
     ends: &'a [u8],
 }
 
 impl<'a> Block<'a> {
     /// Reads a row; `None` where its directory or its columns are damaged.
-    pub(super) fn parse(span: Span, body: &'a [u8]) -> Option<Self> {
+    pub fn parse(span: Span, body: &'a [u8]) -> Option<Self> {
         let (rest, trailer) = body.split_at_checked(body.len().checked_sub(TRAILER)?)?;
         let count = u32_at(trailer, 0)? as usize;
         let directory = rest.len().checked_sub(count.checked_mul(4)?)?;
@@ -58,12 +59,12 @@ impl<'a> Block<'a> {
     }
 
     /// Bytes of its records.
-    pub(super) fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.records.len()
     }
 
     /// The record with this sequence; `None` where it is damaged or not of this block.
-    pub(super) fn get(&self, sequence: u64) -> Option<Record<'a>> {
+    pub fn get(&self, sequence: u64) -> Option<Record<'a>> {
         let at = usize::try_from(sequence.checked_sub(self.span.first)?).ok()?;
         let start = match at.checked_sub(1) {
             Some(before) => u32_at(self.ends, before * 4)? as usize,
@@ -74,14 +75,14 @@ impl<'a> Block<'a> {
     }
 
     /// All its whole records, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Record<'a>> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Record<'a>> + '_ {
         (self.span.first..=self.span.last).filter_map(|sequence| self.get(sequence))
     }
 }
 
 /// Packs records that follow each other into blocks. Reused from commit to commit, so that its buffers are.
 #[derive(Debug, Default)]
-pub(super) struct Packer {
+pub struct Packer {
     first: u64,
     ts_max: i64,
     body: Vec<u8>,
@@ -90,29 +91,29 @@ pub(super) struct Packer {
 
 impl Packer {
     /// Begins a block with this sequence, in a log whose highest timestamp so far is `ts_max`.
-    pub(super) fn begin(&mut self, first: u64, ts_max: i64) {
+    pub fn begin(&mut self, first: u64, ts_max: i64) {
         (self.first, self.ts_max) = (first, ts_max);
         self.body.clear();
         self.ends.clear();
     }
 
     /// Whether so many more bytes of records fit into the block.
-    pub(super) fn has_room_for(&self, len: usize) -> bool {
+    pub fn has_room_for(&self, len: usize) -> bool {
         self.ends.is_empty() || self.body.len() + len <= FULL
     }
 
     /// Whether it holds no record yet.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
     /// The sequence of the record that it takes next.
-    pub(super) fn next(&self) -> u64 {
+    pub fn next(&self) -> u64 {
         self.first + self.ends.len() as u64
     }
 
     /// Adds the next record.
-    pub(super) fn push(&mut self, record: &Record<'_>) {
+    pub fn push(&mut self, record: &Record<'_>) {
         let start = self.body.len();
         let optional = |text: Option<&str>| text.map_or(ABSENT, |text| text.len() as u32);
         self.body.extend_from_slice(&[0; 4]);
@@ -144,7 +145,7 @@ impl Packer {
     }
 
     /// Adds all of a block that follows, as it is: a damaged record stays recognisably damaged.
-    pub(super) fn push_block(&mut self, block: &Block<'_>) {
+    pub fn push_block(&mut self, block: &Block<'_>) {
         let base = self.body.len() as u32;
         self.body.extend_from_slice(block.records);
         let ends = block.ends.chunks_exact(4).filter_map(|end| u32_at(end, 0));
@@ -153,7 +154,7 @@ impl Packer {
     }
 
     /// Closes the block: its columns and its body.
-    pub(super) fn finish(&mut self) -> (Span, &[u8]) {
+    pub fn finish(&mut self) -> (Span, &[u8]) {
         let last = self.first + (self.ends.len() as u64).saturating_sub(1);
         let span = Span {
             first: self.first,
@@ -173,7 +174,7 @@ impl Packer {
 }
 
 /// Bytes that a record takes in a block.
-pub(super) fn encoded_len(record: &Record<'_>) -> usize {
+pub fn encoded_len(record: &Record<'_>) -> usize {
     let optional = |text: Option<&str>| text.map_or(0, str::len);
     RECORD_HEAD
         + record.kind.len()
@@ -282,7 +283,7 @@ mod tests {
     #[test]
     fn any_flipped_bit_costs_one_record_or_the_block_and_is_never_taken_for_another_event() {
         let (span, sound) = packed(7..=12);
-        let whole = Block::parse(span, &sound).expect("sound").len();
+        let whole = Block::parse(span, &sound).expect("sound").size();
         for at in 0..sound.len() {
             for bit in 0..8 {
                 let mut body = sound.clone();

@@ -14,12 +14,9 @@ use super::{
     search::Search,
 };
 use crate::{
-    event_log::{Item, Order, ReadRange, Scanned},
+    event_log::{Item, Order, ReadRange, Scanned, Visit},
     filter::Filter,
 };
-
-/// What a read calls for each thing that it finds.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(Item<'_>) -> ControlFlow<()>;
 
 /// Reads a page, in the transaction that is open on the connection.
 pub(super) fn page(

@@ -1,6 +1,6 @@
 //! The readers of a log: each call borrows a connection for one short transaction.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event_log::{
-        Epochs, Item, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
+        Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned, Visit,
     },
     filter::Filter,
 };
@@ -39,7 +39,7 @@ impl LogReader for Reader {
         &self,
         range: &ReadRange,
         filter: &Filter,
-        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<Scanned, ReadError> {
         let head = self.info().head;
         self.pool

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{Epoch, Record},
-    event_log::{AppendError, Item, LogWriter, OpenError, Order, ReadRange, tools::Report},
+    event_log::{AppendError, Item, LogWriter, OpenError, Order, ReadRange, Visit, tools::Report},
     filter::Filter,
 };
 
@@ -149,7 +149,7 @@ fn read_page(
     old: &Connection,
     range: &ReadRange,
     head: u64,
-    visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+    visit: Visit<'_>,
 ) -> rusqlite::Result<u64> {
     let mut reached = range.after;
     let mut note = |item: Item<'_>| {

@@ -51,8 +51,8 @@ impl Writer {
                 continue;
             };
             cursor = span.last;
-            let small = block.len() < LARGE;
-            if !small || !self.packer.has_room_for(block.len()) {
+            let small = block.size() < LARGE;
+            if !small || !self.packer.has_room_for(block.size()) {
                 self.close(&mut run, &mut postings)?;
             }
             if run.firsts.is_empty() {

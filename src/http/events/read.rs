@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     domain::{
         Command, EventType, FieldError, Json, ServerId, WorkflowId, command::Emit,
-        health::Heartbeat, server::from_event::ServerRequest,
+        health::Heartbeat, json::Object, server::from_event::ServerRequest,
     },
     http::{
         cloudevents,
@@ -48,14 +48,17 @@ pub(in crate::http) fn present<'de, D: Deserializer<'de>>(
 }
 
 /// What a body asks for.
-pub(super) struct Body {
-    pub(super) asked: Vec<Asked>,
-    pub(super) is_batch: bool,
+#[derive(Debug)]
+pub struct Body {
+    /// Its items, in order; at least one.
+    pub asked: Vec<Asked>,
+    /// Whether it came as an array, so that a refusal names the item.
+    pub is_batch: bool,
 }
 
 /// What one item asks for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// A command.
     Command(Command),
     /// A heartbeat, which only the leases can tell the consequence of.
@@ -66,7 +69,7 @@ pub(super) enum Asked {
 ///
 /// # Errors
 /// `400`, `415`, `422`.
-pub(super) fn read(change: &RawChange) -> Result<Body, Problem> {
+pub fn read(change: &RawChange) -> Result<Body, Problem> {
     if cloudevents::is_binary(&change.headers) {
         let event = cloudevents::Binary::of(&change.headers, &change.media_type)?;
         let text = utf8(&change.body)?;
@@ -83,27 +86,30 @@ pub(super) fn read(change: &RawChange) -> Result<Body, Problem> {
     let text = utf8(&change.body)?;
     match &change.media_type {
         MediaType::Json if text.trim_start().starts_with('[') => {
-            let items: Vec<Item<'_>> = parsed(text)?;
+            let items: Vec<Object<Item<'_>>> = parsed(text)?;
             Ok(Body {
-                asked: all(items.into_iter().map(Ok))?,
+                asked: all(items.into_iter().map(|Object(item)| Ok(item)))?,
                 is_batch: true,
             })
         }
-        MediaType::Json => Ok(Body {
-            asked: vec![ask(&parsed(text)?, "")?],
-            is_batch: false,
-        }),
+        MediaType::Json => {
+            let Object(item) = parsed(text)?;
+            Ok(Body {
+                asked: vec![ask(&item, "")?],
+                is_batch: false,
+            })
+        }
         MediaType::CloudEvent => {
-            let event: cloudevents::CloudEvent<'_> = parsed(text)?;
+            let Object::<cloudevents::CloudEvent<'_>>(event) = parsed(text)?;
             Ok(Body {
                 asked: vec![ask(&event.into_item("")?, "")?],
                 is_batch: false,
             })
         }
         MediaType::CloudEventBatch => {
-            let events: Vec<cloudevents::CloudEvent<'_>> = parsed(text)?;
+            let events: Vec<Object<cloudevents::CloudEvent<'_>>> = parsed(text)?;
             let items = events.into_iter().enumerate();
-            let items = items.map(|(at, event)| event.into_item(&format!("/{at}")));
+            let items = items.map(|(at, Object(event))| event.into_item(&format!("/{at}")));
             Ok(Body {
                 asked: all(items)?,
                 is_batch: true,

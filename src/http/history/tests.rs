@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{lines::next_lines, *};
 use crate::domain::{Epoch, Record};
-use crate::event_log::{Epochs, PlaceAtTime, SavedLease};
+use crate::event_log::{Epochs, PlaceAtTime, SavedLease, Visit};
 
 /// A log of events whose timestamps are their sequences; some pruned, one damaged.
 struct Stub {
@@ -30,7 +30,7 @@ impl LogReader for Stub {
         &self,
         range: &ReadRange,
         filter: &Filter,
-        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<Scanned, ReadError> {
         let (low, high) = (
             range.after.max(self.floor - 1) + 1,

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use crate::{
     domain::{Position, Record},
     event_log::{
-        Epochs, Item, LogInfo, LogReader, LogWriter, OpenLog, PlaceAtTime, ReadError, ReadRange,
-        Retention, SavedLease, Scanned, memory,
+        Item, LogReader, LogWriter, OpenLog, ReadError, ReadRange, Retention, Scanned, Visit,
+        memory, through::ReadThrough,
     },
     filter::Filter,
     frame::Format,
@@ -338,20 +338,16 @@ pub(super) struct Damaged {
     pub(super) damage: Mutex<Vec<u64>>,
 }
 
-impl LogReader for Damaged {
-    fn info(&self) -> LogInfo {
-        self.log.info()
+impl ReadThrough for Damaged {
+    fn log(&self) -> &dyn LogReader {
+        &*self.log
     }
 
-    fn epochs(&self) -> Arc<Epochs> {
-        self.log.epochs()
-    }
-
-    fn read(
+    fn read_through(
         &self,
         range: &ReadRange,
         filter: &Filter,
-        visit: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        visit: Visit<'_>,
     ) -> Result<Scanned, ReadError> {
         let damage = self.damage.lock().clone();
         let mut stopped = None;
@@ -378,17 +374,5 @@ impl LogReader for Damaged {
             through: stopped.unwrap_or(scanned.through),
             ..scanned
         })
-    }
-
-    fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError> {
-        self.log.place_at_time(time)
-    }
-
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
-        self.log.load_snapshot()
-    }
-
-    fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
-        self.log.load_leases()
     }
 }

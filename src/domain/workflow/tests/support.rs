@@ -11,6 +11,12 @@ use crate::domain::{
     workflow::{Step, StepStatus, Workflow, Workflows},
 };
 
+pub(super) const STARTED: &str = "workflow_step_started";
+pub(super) const COMPLETED: &str = "workflow_step_completed";
+pub(super) const FAILED: &str = "workflow_step_failed";
+pub(super) const ALL_DONE: &str = "workflow_completed";
+pub(super) const ALL_OVER: &str = "workflow_failed";
+
 pub(super) struct World {
     pub(super) workflows: Workflows,
     pub(super) servers: Servers,

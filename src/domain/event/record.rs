@@ -1,0 +1,215 @@
+//! An event as the log keeps it: its texts, borrowed from wherever their bytes lie; written, and read back.
+
+use std::sync::Arc;
+
+use super::{Event, EventData, EventType, NewEvent, Private};
+use crate::domain::{
+    ids::{ServerId, WorkflowId},
+    json::Json,
+    position::Position,
+};
+
+/// One stored event, borrowed from wherever its bytes lie: what filters test and frames are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// The hub's time, epoch ms.
+    pub timestamp: i64,
+    /// Its type's name.
+    pub kind: &'a str,
+    /// The server concerned.
+    pub server: Option<&'a str>,
+    /// The workflow concerned.
+    pub workflow: Option<&'a str>,
+    /// The server's tags as of the event, `key:value` lines joined by `\n`; empty for none.
+    pub tags: &'a str,
+    /// `data`, one line of JSON.
+    pub data: &'a str,
+    /// [`Private`] as JSON; empty for none.
+    pub private: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// The tags, each `key:value`.
+    pub fn tags(&self) -> impl Iterator<Item = &'a str> {
+        self.tags.split('\n').filter(|tag| !tag.is_empty())
+    }
+}
+
+/// An event's texts, from which its [`Record`] borrows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    kind: EventType,
+    tags: String,
+    data: Json,
+    private: String,
+}
+
+impl Texts {
+    /// Encodes an event for the log: once, before the commit.
+    #[must_use]
+    pub fn of(event: &NewEvent) -> Self {
+        let data = event.data.to_json();
+        Self {
+            kind: event.data.kind(),
+            tags: if event.tags.is_empty() {
+                String::new()
+            } else {
+                event.tag_lines()
+            },
+            data: match event.occurred_at {
+                Some(time) => with_occurred_at(&data, time),
+                None => data,
+            },
+            private: if event.private.is_empty() {
+                String::new()
+            } else {
+                Json::of(&event.private).as_str().to_owned()
+            },
+        }
+    }
+
+    /// The event as the log and the tail take it.
+    #[must_use]
+    pub fn record<'t>(&'t self, event: &'t Event) -> Record<'t> {
+        Record {
+            sequence: event.position.sequence,
+            timestamp: event.timestamp,
+            kind: self.kind.as_str(),
+            server: event.what.server.as_ref().map(ServerId::as_str),
+            workflow: event.what.data.workflow().map(WorkflowId::as_str),
+            tags: &self.tags,
+            data: self.data.as_str(),
+            private: &self.private,
+        }
+    }
+}
+
+/// Whether an object tells the producer's time by itself, among its own members and not deeper.
+fn says_when(data: &Json) -> bool {
+    #[derive(serde::Deserialize)]
+    struct When {
+        #[serde(rename = "occurredAt")]
+        occurred_at: Option<serde::de::IgnoredAny>,
+    }
+    data.read::<When>()
+        .is_ok_and(|when| when.occurred_at.is_some())
+}
+
+/// Adds the producer's own time to an object's members; anything but an object stays as it is.
+fn with_occurred_at(data: &Json, time: i64) -> Json {
+    match data.as_str().strip_suffix('}') {
+        Some("{") => Json::trusted(&format!("{{\"occurredAt\":{time}}}")),
+        Some(members) if !says_when(data) => {
+            Json::trusted(&format!("{members},\"occurredAt\":{time}}}"))
+        }
+        _ => data.clone(),
+    }
+}
+
+/// A stored event whose data doesn't have the shape of its type: another version's, or damage that the
+/// checksum didn't see.
+#[derive(Debug, thiserror::Error)]
+#[error("event {sequence} ({kind}) can't be read: {cause}")]
+pub struct Unreadable {
+    /// Which one.
+    pub sequence: u64,
+    /// Its type.
+    pub kind: String,
+    /// What is wrong.
+    pub cause: String,
+}
+
+impl Event {
+    /// Reads a stored event back.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn from_record(record: &Record<'_>, position: Position) -> Result<Self, Unreadable> {
+        let unreadable = |cause: String| Unreadable {
+            sequence: record.sequence,
+            kind: record.kind.to_owned(),
+            cause,
+        };
+        let server = record
+            .server
+            .map(|id| ServerId::parse(id).map_err(|e| unreadable(format!("serverId {e}"))))
+            .transpose()?;
+        let data = read_data(record, server.is_some()).map_err(|e| unreadable(e.to_string()))?;
+        let private = if record.private.is_empty() {
+            Private::default()
+        } else {
+            serde_json::from_str(record.private).map_err(|e| unreadable(e.to_string()))?
+        };
+        let tags = record
+            .tags()
+            .filter_map(|tag| tag.split_once(':'))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let what = NewEvent {
+            server,
+            tags: Arc::new(tags),
+            data,
+            occurred_at: None,
+            private,
+        };
+        Ok(Self {
+            position,
+            timestamp: record.timestamp,
+            what,
+        })
+    }
+}
+
+fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_json::Error> {
+    use serde_json::from_str;
+    let text = record.data;
+    Ok(match EventType::parse(record.kind) {
+        Some(EventType::ServerConnected) => EventData::ServerConnected(from_str(text)?),
+        Some(EventType::ServerUpdated) => EventData::ServerUpdated(from_str(text)?),
+        Some(EventType::ServerDisconnected) => EventData::ServerDisconnected(from_str(text)?),
+        Some(EventType::ServerHealthChanged) => EventData::ServerHealthChanged(from_str(text)?),
+        Some(EventType::WorkflowStarted) => EventData::WorkflowStarted(from_str(text)?),
+        Some(EventType::WorkflowStepStarted) => EventData::WorkflowStepStarted(from_str(text)?),
+        Some(EventType::WorkflowStepCompleted) => EventData::WorkflowStepCompleted(from_str(text)?),
+        Some(EventType::WorkflowStepFailed) => EventData::WorkflowStepFailed(from_str(text)?),
+        Some(EventType::WorkflowCompleted) => EventData::WorkflowCompleted(from_str(text)?),
+        Some(EventType::WorkflowFailed) => EventData::WorkflowFailed(from_str(text)?),
+        Some(EventType::IntegrationStatusChanged) if has_server => {
+            EventData::IntegrationStated(Json::trusted(text))
+        }
+        Some(EventType::IntegrationStatusChanged) => {
+            EventData::IntegrationStatusChanged(from_str(text)?)
+        }
+        Some(EventType::PatternEnabled) => EventData::PatternEnabled(from_str(text)?),
+        Some(EventType::PatternDisabled) => EventData::PatternDisabled(from_str(text)?),
+        Some(EventType::Custom(kind)) => EventData::Custom {
+            kind,
+            data: Json::trusted(text),
+            workflow: record.workflow.and_then(|id| WorkflowId::parse(id).ok()),
+        },
+        None => return Err(serde::de::Error::custom("unknown type")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_producers_time_joins_the_data() {
+        for (data, joined) in [
+            ("{}", r#"{"occurredAt":5}"#),
+            (r#"{"a":1}"#, r#"{"a":1,"occurredAt":5}"#),
+            (r#"{"occurredAt":4}"#, r#"{"occurredAt":4}"#),
+            (
+                r#"{"a":{"occurredAt":4}}"#,
+                r#"{"a":{"occurredAt":4},"occurredAt":5}"#,
+            ),
+            ("[1]", "[1]"),
+        ] {
+            assert_eq!(with_occurred_at(&Json::trusted(data), 5).as_str(), joined);
+        }
+    }
+}

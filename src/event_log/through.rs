@@ -1,0 +1,56 @@
+//! Readers that stand before another one and change what a read meets; all else is as it was.
+
+use std::sync::Arc;
+
+use super::{
+    Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned, Visit,
+};
+use crate::filter::Filter;
+
+/// Stands before a log's reader. Whoever implements this is a [`LogReader`].
+pub trait ReadThrough: Send + Sync {
+    /// The reader behind it.
+    fn log(&self) -> &dyn LogReader;
+
+    /// What becomes of [`LogReader::read`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn read_through(
+        &self,
+        range: &ReadRange,
+        filter: &Filter,
+        visit: Visit<'_>,
+    ) -> Result<Scanned, ReadError>;
+}
+
+impl<T: ReadThrough> LogReader for T {
+    fn info(&self) -> LogInfo {
+        self.log().info()
+    }
+
+    fn epochs(&self) -> Arc<Epochs> {
+        self.log().epochs()
+    }
+
+    fn read(
+        &self,
+        range: &ReadRange,
+        filter: &Filter,
+        visit: Visit<'_>,
+    ) -> Result<Scanned, ReadError> {
+        self.read_through(range, filter, visit)
+    }
+
+    fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError> {
+        self.log().place_at_time(time)
+    }
+
+    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+        self.log().load_snapshot()
+    }
+
+    fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
+        self.log().load_leases()
+    }
+}

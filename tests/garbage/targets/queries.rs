@@ -1,0 +1,64 @@
+//! Queries as they stand in a URI. The input is one.
+
+use timeback_events::{
+    filter::{
+        Selection, TypePattern,
+        parse::{SELECTION, Start, parse_time},
+    },
+    http::extract::Query,
+};
+
+use super::NOW;
+
+/// A query is read or refused in words; a selection that is read means the same when it is written out and read again.
+pub(crate) fn check(input: &[u8]) {
+    let query = match Query::parse(&super::text(input)) {
+        Ok(query) => query,
+        Err(refused) => {
+            assert_eq!(
+                (refused.status.as_u16(), refused.slug),
+                (400, "invalid-query")
+            );
+            return;
+        }
+    };
+    if let Err(refused) = query.only(&SELECTION) {
+        assert!(!refused.detail.is_empty());
+    }
+    match Selection::parse(&query.0) {
+        Ok(selection) => assert_eq!(
+            Selection::parse(&pairs(&selection)).as_ref(),
+            Ok(&selection)
+        ),
+        Err(refused) => assert!(!refused.0.is_empty()),
+    }
+    match Start::parse(&query.0, NOW) {
+        Ok(Start::Last(count)) => assert!(count > 0),
+        Ok(_) => {}
+        Err(refused) => assert!(!refused.0.is_empty()),
+    }
+    for (_, value) in &query.0 {
+        if let Err(refused) = parse_time("since", value, NOW) {
+            assert!(!refused.0.is_empty());
+        }
+    }
+}
+
+/// The query that asks for a selection.
+fn pairs(selection: &Selection) -> Vec<(String, String)> {
+    let types = selection.types.iter().map(|pattern| match pattern {
+        TypePattern::Exact(name) => ("type", name.clone()),
+        TypePattern::Prefix(prefix) => ("type", format!("{prefix}*")),
+    });
+    let servers = selection
+        .servers
+        .iter()
+        .map(|id| ("serverId", id.to_string()));
+    let workflows = selection
+        .workflows
+        .iter()
+        .map(|id| ("workflowId", id.to_string()));
+    let tags = selection.tags.iter().map(|tag| ("tag", tag.clone()));
+    let all = types.chain(servers).chain(workflows).chain(tags);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
+}
