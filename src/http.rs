@@ -32,6 +32,7 @@ use axum::{
     middleware::from_fn_with_state,
 };
 use bytes::Bytes;
+use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
@@ -114,15 +115,23 @@ fn table() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(events::routes())
         .merge(sse::routes())
-        .merge(history::routes())
-        .merge(workflows::routes())
         .merge(steps::routes())
         .merge(patterns::routes())
-        .merge(servers::routes())
         .merge(heartbeats::routes())
-        .merge(status::routes())
         .merge(gate::routes())
+        .merge(long_answers())
+}
+
+/// Routes whose answers may be long, compressed where the client takes that. Streams never are: it would be done
+/// anew for each.
+fn long_answers() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(history::routes())
+        .merge(workflows::routes())
+        .merge(servers::routes())
+        .merge(status::routes())
         .merge(openapi::routes())
+        .layer(CompressionLayer::new())
 }
 
 /// The whole service of one server.

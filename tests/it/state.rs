@@ -1,5 +1,6 @@
 //! Section 5: status, snapshot, health of the hub itself, metrics.
 
+use http::Method;
 use serde_json::json;
 
 use crate::support::TestHub;
@@ -118,4 +119,25 @@ async fn alive_ready_and_measured() {
             Err(_) => break,
         }
     }
+}
+
+#[tokio::test]
+async fn long_answers_are_compressed_for_who_asks_for_it_and_streams_never() {
+    let hub = TestHub::start().await;
+    for n in 0..50 {
+        hub.client.emit("grades.synced", json!({"n": n})).await;
+    }
+    let gzip = [("accept-encoding", "gzip")];
+    for path in ["/events/history", "/snapshot", "/openapi.json"] {
+        let plain = hub.client.get(path).await;
+        assert!(!plain.headers.contains_key("content-encoding"), "{path}");
+        let packed = hub.client.send(Method::GET, path, &gzip, "").await;
+        assert_eq!(packed.headers["content-encoding"], "gzip", "{path}");
+        assert!(packed.headers.contains_key("vary"), "{path}");
+        assert_eq!(packed.json()["events"], plain.json()["events"], "{path}");
+    }
+    let refused = [gzip[0], ("last-event-id", "nonsense id")];
+    let answer = hub.client.send(Method::HEAD, "/events", &refused, "").await;
+    assert_eq!(answer.headers["content-type"], "text/event-stream");
+    assert!(!answer.headers.contains_key("content-encoding"));
 }

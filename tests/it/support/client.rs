@@ -1,5 +1,7 @@
 //! Plain HTTP requests, answers as values.
 
+use std::io::Read;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -54,7 +56,13 @@ impl Client {
             .await
             .map(http_body_util::Collected::to_bytes)
             .unwrap_or_default();
-        let text = String::from_utf8(bytes.to_vec()).expect("answers are UTF-8");
+        let mut text = String::new();
+        if head.headers.get("content-encoding").is_some() {
+            let mut decoder = flate2::read::GzDecoder::new(&bytes[..]);
+            decoder.read_to_string(&mut text).expect("gzip of UTF-8");
+        } else {
+            text.push_str(std::str::from_utf8(&bytes).expect("answers are UTF-8"));
+        }
         Ok(Reply {
             status: head.status,
             headers: head.headers,
