@@ -2,7 +2,8 @@
 """The kept inputs as files, which libFuzzer wants, and back.
 
     corpus.py unpack TARGET.jsonl DIRECTORY    writes each line's bytes to a file of its own
-    corpus.py add TARGET.jsonl DIRECTORY       adds the bytes of files that no line holds yet, in the order of their length
+    corpus.py add TARGET.jsonl DIRECTORY       adds the bytes of files that no line holds yet, in the order of their length;
+                                               not of long ones, whose mutations seldom say anything new
 
 A line is a JSON string; its characters U+0000 to U+00FF are the bytes.
 """
@@ -11,6 +12,9 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+
+# Bytes of an input that is added, at most.
+LONGEST = 400
 
 
 def read(corpus):
@@ -26,6 +30,7 @@ def unpack(corpus, directory):
 def add(corpus, directory):
     kept = set(read(corpus))
     found = {file.read_bytes() for file in directory.iterdir()} - kept
+    found = {data for data in found if len(data) <= LONGEST}
     with corpus.open("a") as lines:
         for data in sorted(found, key=lambda data: (len(data), data)):
             lines.write(json.dumps(data.decode("latin-1")) + "\n")
