@@ -27,6 +27,14 @@ pub enum InvalidJson {
     /// Nested too deep.
     #[error("is nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// A string holds half a character: grammatical, but many parsers of listeners refuse it.
+    #[error(
+        "holds {0}, which is half a character: escapes from \\ud800 to \\udfff stand in pairs, a high and a low one"
+    )]
+    HalfCharacter(String),
+    /// A number is grammatical and fits nowhere.
+    #[error("holds a number beyond what a double holds (1.8e308), about {0}: send it as a string")]
+    HugeNumber(String),
 }
 
 impl InvalidJson {
@@ -41,7 +49,8 @@ impl Json {
     /// Checks a text and drops the white space between its tokens, line ends included.
     ///
     /// # Errors
-    /// [`InvalidJson`] where it is no single JSON value, or nested deeper than [`MAX_DEPTH`].
+    /// [`InvalidJson`] where it is no single JSON value, nested deeper than [`MAX_DEPTH`], or holds what listeners
+    /// can't be expected to read although its grammar allows it (RFC 7493, sections 2.1 and 2.2).
     pub fn parse(text: &str) -> Result<Self, InvalidJson> {
         let raw: &RawValue =
             serde_json::from_str(text).map_err(|e| InvalidJson::Syntax(e.to_string()))?;
@@ -51,7 +60,7 @@ impl Json {
     /// Takes in a value that is known to be JSON, its white space dropped.
     ///
     /// # Errors
-    /// [`InvalidJson::TooDeep`].
+    /// [`InvalidJson`], but never `Syntax`.
     pub fn from_raw(raw: &RawValue) -> Result<Self, InvalidJson> {
         compact(raw.get()).map(Self)
     }
@@ -121,9 +130,26 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 /// Copies the text without the white space between tokens, in one pass. The text must be valid JSON.
 fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
     let (mut depth, mut in_string, mut escaped, mut spaces) = (0_usize, false, false, 0_usize);
-    for byte in text.bytes() {
+    // Where a character that was escaped as the first half of a pair has ended.
+    let mut high = None;
+    let mut digits = 0_usize;
+    for (at, byte) in text.bytes().enumerate() {
         if in_string {
+            if high.is_some_and(|end| end == at) && !text[at..].starts_with("\\u") {
+                return Err(half_character(text, at - 6));
+            }
             match byte {
+                b'u' if escaped => {
+                    escaped = false;
+                    let paired = high.take().is_some_and(|end| end + 1 == at);
+                    match (escaped_unit(text, at), paired) {
+                        (Some(0xD800..=0xDBFF), false) => high = Some(at + 5),
+                        (Some(0xDC00..=0xDFFF), true) => {}
+                        (Some(0xDC00..=0xDFFF), false) => return Err(half_character(text, at - 1)),
+                        (_, true) => return Err(half_character(text, at - 7)),
+                        (_, false) => {}
+                    }
+                }
                 _ if escaped => escaped = false,
                 b'\\' => escaped = true,
                 b'"' => in_string = false,
@@ -131,8 +157,12 @@ fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
             }
             continue;
         }
+        let after_digit = digits > 0;
+        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
         match byte {
             b'"' => in_string = true,
+            b'e' | b'E' if after_digit => check_number(text, at)?,
+            b'0'..=b'9' if digits == DOUBLE_DIGITS => check_number(text, at)?,
             b'{' | b'[' => {
                 depth += 1;
                 if depth > MAX_DEPTH {
@@ -163,6 +193,30 @@ fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
         !matches!(c, ' ' | '\t' | '\n' | '\r')
     }));
     Ok(out.into())
+}
+
+/// Digits in a row from which on a number may be too large for a double.
+const DOUBLE_DIGITS: usize = 309;
+
+/// The UTF-16 unit that an escape stands for, given where its `u` is.
+fn escaped_unit(text: &str, at: usize) -> Option<u16> {
+    u16::from_str_radix(text.get(at + 1..at + 5)?, 16).ok()
+}
+
+fn half_character(text: &str, at: usize) -> InvalidJson {
+    InvalidJson::HalfCharacter(text.get(at..at + 6).unwrap_or_default().to_owned())
+}
+
+/// Refuses the number around a place where it is too large for a double.
+fn check_number(text: &str, at: usize) -> Result<(), InvalidJson> {
+    let is_part = |c: char| matches!(c, '0'..='9' | '.' | '+' | '-' | 'e' | 'E');
+    let start = text[..at].trim_end_matches(is_part).len();
+    let end = text.len() - text[at..].trim_start_matches(is_part).len();
+    let number = &text[start..end];
+    if number.parse::<f64>().is_ok_and(f64::is_finite) {
+        return Ok(());
+    }
+    Err(InvalidJson::HugeNumber(number.chars().take(20).collect()))
 }
 
 impl fmt::Debug for Json {
@@ -203,5 +257,45 @@ mod tests {
         let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
         assert!(Json::parse(&deep(MAX_DEPTH)).is_ok());
         assert_eq!(Json::parse(&deep(MAX_DEPTH + 1)), Err(InvalidJson::TooDeep));
+    }
+
+    #[test]
+    fn what_the_grammar_allows_and_listeners_cannot_read_is_refused() {
+        for good in [
+            r#""\ud83d\ude00""#,
+            r#""\uD83D\uDE00 and \u00e9""#,
+            r#""\\ud800""#,
+            r#"{"\ud83d\ude00":["\ud83d\ude00\ud83d\ude00"]}"#,
+            "[1e308,-1e308,1e-999,12e3,true,false]",
+            r#""1e999""#,
+        ] {
+            assert!(Json::parse(good).is_ok(), "{good}");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(good).is_ok(),
+                "{good}"
+            );
+        }
+        for (bad, half) in [
+            (r#""\ud800""#, "\\ud800"),
+            (r#""x\udc00""#, "\\udc00"),
+            (r#""\ud83dx\ude00""#, "\\ud83d"),
+            (r#""\ud83d\n""#, "\\ud83d"),
+            (r#""\ud83d\ud83d\ude00""#, "\\ud83d"),
+            (r#""\ud83d\u0041""#, "\\ud83d"),
+            (r#"{"\udfff":1}"#, "\\udfff"),
+        ] {
+            assert_eq!(
+                Json::parse(bad),
+                Err(InvalidJson::HalfCharacter(half.to_owned())),
+                "{bad}"
+            );
+        }
+        let long = "9".repeat(400);
+        for bad in ["1e999", "[-1E+400]", "1.5e309", long.as_str()] {
+            assert!(
+                matches!(Json::parse(bad), Err(InvalidJson::HugeNumber(_))),
+                "{bad}"
+            );
+        }
     }
 }
