@@ -69,7 +69,15 @@ impl Cors {
     /// Adds the headers.
     pub(super) fn apply(self, headers: &mut HeaderMap) {
         if self.varies {
-            headers.append(VARY, HeaderValue::from_static("origin"));
+            // One header for all of it: not every cache and client joins several.
+            let others = headers.get(VARY).and_then(|others| others.to_str().ok());
+            let vary = others.map_or_else(
+                || Ok(HeaderValue::from_static("origin")),
+                |others| HeaderValue::try_from(format!("origin, {others}")),
+            );
+            if let Ok(vary) = vary {
+                headers.insert(VARY, vary);
+            }
         }
         if let Some(origin) = self.allow {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
