@@ -1,6 +1,8 @@
 //! One loop and the streams that it owns.
 
 mod catch_up;
+mod core;
+mod pace;
 mod pass;
 mod sweep;
 
@@ -25,9 +27,11 @@ use super::{
 };
 use crate::{
     event_log::{LogReader, ReadError},
-    tail::{Page, Tail, Wake},
+    tail::{Tail, Wake},
 };
 use catch_up::Next;
+use core::Core;
+use pace::pause_after;
 
 /// Wakes the loop; no stream has this token, since generations begin at 1.
 const WAKE: mio::Token = mio::Token(0);
@@ -37,14 +41,6 @@ const POLL_EVENTS: usize = 1024;
 
 /// Streams that are behind and get their turn before the loop looks at all else again.
 const TURNS: usize = 64;
-
-/// A pass that took at least this long is followed by a pause, so that what comes meanwhile shares its writes
-/// and the next pass is a longer one instead of two. At low rates passes are short, and nothing ever waits.
-const LONG_PASS: Duration = Duration::from_millis(4);
-
-/// The pause after a long pass: this part of the time that the pass took, and [`MAX_PAUSE`] at most.
-const PAUSE_PART: u32 = 4;
-const MAX_PAUSE: Duration = Duration::from_millis(4);
 
 /// Ends that are remembered for streams that were admitted before them and opened after.
 const ENDS: usize = 64;
@@ -75,32 +71,6 @@ pub(super) struct Shard {
     generation: u32,
     /// No pass before then.
     paused_until: Option<Instant>,
-}
-
-/// What a loop has beside its streams.
-struct Core {
-    shared: Arc<Shared>,
-    tail: Arc<Tail>,
-    log: Arc<dyn LogReader>,
-    readers: Arc<Pool>,
-    port: Arc<Port>,
-    poll: mio::Poll,
-    groups: Groups,
-    /// All live streams have got everything up to here.
-    cursor: u64,
-    /// Milliseconds since `started`, as of this turn of the loop.
-    now: u64,
-    started: Instant,
-    /// Which loop it is.
-    number: usize,
-    /// Scratch: frames and pages of the present pass.
-    batch: Batch,
-    pages: Vec<Arc<Page>>,
-    /// Event frames handed over in this turn.
-    deliveries: u64,
-    /// Bytes of log pages that blocked streams keep.
-    held: usize,
-    random: u64,
 }
 
 impl Shard {
@@ -506,87 +476,7 @@ impl Shard {
     }
 }
 
-impl Core {
-    fn tick(&mut self) {
-        self.now = millis(self.started.elapsed());
-    }
-
-    fn keepalive(&self) -> u64 {
-        millis(self.shared.settings.keepalive).max(1)
-    }
-
-    fn stall_timeout(&self) -> u64 {
-        millis(self.shared.settings.stall_timeout).max(1)
-    }
-
-    /// An end that leaves time for everything up to the present head.
-    fn ending(&self, closing: Closing, deadline: Instant) -> Ending {
-        let deadline = millis(deadline.saturating_duration_since(self.started));
-        Ending {
-            closing,
-            until: self.tail.head(),
-            deadline,
-        }
-    }
-
-    fn count_deliveries(&mut self) {
-        if self.deliveries > 0 {
-            self.shared
-                .metrics
-                .deliveries
-                .inc_by(mem::take(&mut self.deliveries));
-        }
-    }
-
-    fn count_gaps(&self, gaps: &[crate::frame::control::GapReason]) {
-        for gap in gaps {
-            self.shared
-                .metrics
-                .stream_gaps
-                .with_label_values(&[gap.as_str()])
-                .inc();
-        }
-    }
-
-    /// The next of a row of random numbers (xorshift64): enough to scatter reconnects.
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
-    }
-}
-
-/// How long a loop pauses after a pass that took so long; `None` where the next may follow at once.
-fn pause_after(took: Duration) -> Option<Duration> {
-    (took >= LONG_PASS).then(|| (took / PAUSE_PART).min(MAX_PAUSE))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Indexes of streams and groups: at most as many as there are open files.
 fn small(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_long_pass_is_followed_by_a_pause_and_that_is_short() {
-        let ms = Duration::from_millis;
-        for (took, pause) in [
-            (ms(0), None),
-            (ms(3), None),
-            (ms(4), Some(ms(1))),
-            (ms(12), Some(ms(3))),
-            (ms(16), Some(ms(4))),
-            (ms(500), Some(ms(4))),
-        ] {
-            assert_eq!(pause_after(took), pause, "{took:?}");
-        }
-    }
 }
