@@ -102,12 +102,16 @@ fn cap_clients(config: &mut Config) {
         }
     };
     let wanted = config.stream.max_clients;
-    config.stream.max_clients = capped(wanted, files);
-    if config.stream.max_clients < wanted {
+    let most = capped(wanted, files);
+    config.stream.max_clients = most;
+    if most < wanted && wanted == Config::default().stream.max_clients {
+        info!(
+            "at most {most} streams; {files} open files are allowed, raise the hard limit (ulimit -Hn) for more"
+        );
+    } else if most < wanted {
         warn!(
             "INTEGRATION_SSE_MAX_CLIENTS is {wanted}, but {files} open files are allowed: \
-             at most {} streams. Raise the hard limit (ulimit -Hn) for more.",
-            config.stream.max_clients
+             at most {most} streams. Raise the hard limit (ulimit -Hn) for more."
         );
     } else {
         info!("at most {wanted} streams; {files} open files are allowed");
