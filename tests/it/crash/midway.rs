@@ -258,6 +258,8 @@ impl Scene {
                 ),
                 ("INTEGRATION_RETENTION_EVENTS", &events),
                 ("INTEGRATION_SSE_KEEPALIVE_MS", "1000"),
+                // Workflows that have ended are looked for at the end, however many there are.
+                ("INTEGRATION_STATE_RETENTION_COUNT", "1000000"),
                 ("LOG_LEVEL", "info"),
             ],
         )
