@@ -127,29 +127,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Copies the text without the white space between tokens, in one pass. The text must be valid JSON.
+/// Copies the text without the white space between tokens. The text must be valid JSON.
 fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
     let (mut depth, mut in_string, mut escaped, mut spaces) = (0_usize, false, false, 0_usize);
-    // Where a character that was escaped as the first half of a pair has ended.
-    let mut high = None;
-    let mut digits = 0_usize;
+    let (mut escapes, mut digits) = (false, 0_usize);
     for (at, byte) in text.bytes().enumerate() {
         if in_string {
-            if high.is_some_and(|end| end == at) && !text[at..].starts_with("\\u") {
-                return Err(half_character(text, at - 6));
-            }
             match byte {
-                b'u' if escaped => {
-                    escaped = false;
-                    let paired = high.take().is_some_and(|end| end + 1 == at);
-                    match (escaped_unit(text, at), paired) {
-                        (Some(0xD800..=0xDBFF), false) => high = Some(at + 5),
-                        (Some(0xDC00..=0xDFFF), true) => {}
-                        (Some(0xDC00..=0xDFFF), false) => return Err(half_character(text, at - 1)),
-                        (_, true) => return Err(half_character(text, at - 7)),
-                        (_, false) => {}
-                    }
-                }
+                b'u' if escaped => (escaped, escapes) = (false, true),
                 _ if escaped => escaped = false,
                 b'\\' => escaped = true,
                 b'"' => in_string = false,
@@ -173,6 +158,10 @@ fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
             b' ' | b'\t' | b'\n' | b'\r' => spaces += 1,
             _ => {}
         }
+    }
+    // Few texts hold any, so the others don't pay for the look.
+    if escapes {
+        check_pairs(text)?;
     }
     if spaces == 0 {
         return Ok(text.into());
@@ -198,13 +187,30 @@ fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
 /// Digits in a row from which on a number may be too large for a double.
 const DOUBLE_DIGITS: usize = 309;
 
-/// The UTF-16 unit that an escape stands for, given where its `u` is.
-fn escaped_unit(text: &str, at: usize) -> Option<u16> {
-    u16::from_str_radix(text.get(at + 1..at + 5)?, 16).ok()
+/// Refuses escapes of half a character: a high surrogate without a low one right behind it, a low one without.
+fn check_pairs(text: &str) -> Result<(), InvalidJson> {
+    let mut rest = text;
+    // In valid JSON a backslash begins an escape, of a unit or of one character.
+    while let Some(at) = rest.find('\\') {
+        rest = &rest[at..];
+        let length = match escaped_unit(rest) {
+            None => 2,
+            Some(0xD800..=0xDBFF) if is_low(&rest[6..]) => 12,
+            Some(0xD800..=0xDFFF) => return Err(InvalidJson::HalfCharacter(rest[..6].to_owned())),
+            Some(_) => 6,
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Ok(())
 }
 
-fn half_character(text: &str, at: usize) -> InvalidJson {
-    InvalidJson::HalfCharacter(text.get(at..at + 6).unwrap_or_default().to_owned())
+fn is_low(text: &str) -> bool {
+    matches!(escaped_unit(text), Some(0xDC00..=0xDFFF))
+}
+
+/// The UTF-16 unit that a text begins with as an escape.
+fn escaped_unit(text: &str) -> Option<u16> {
+    u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
 
 /// Refuses the number around a place where it is too large for a double.
