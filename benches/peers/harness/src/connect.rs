@@ -23,13 +23,7 @@ pub(crate) fn connect(a: &Connect) -> measure::Result {
     sys::sleep_ms(a.hold_s * 1000);
     let (s2, m2, c2) = (sys::snap(&t.server_pid), sys::machine(), sys::self_cpu_s());
     shared.stop.store(true, Relaxed);
-    let mut so = subs::Outcome::merge(
-        handles
-            .into_iter()
-            .map(|h| h.join().expect("subscriber thread"))
-            .collect(),
-    );
-    so.close();
+    let so = subs::Outcome::join(handles);
     let mut m = Map::new();
     m.insert("cmd".into(), json!("connect"));
     m.insert("label".into(), json!(t.label));

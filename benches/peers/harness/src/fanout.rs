@@ -61,13 +61,7 @@ pub(crate) fn fanout(t: &Target, l: &Load) -> measure::Result {
     let (mem2, m2, self2) = (sys::snap(&t.server_pid), sys::machine(), sys::self_cpu_s());
     let (last, first) = (shared.last_ns(), po.start_ns);
     shared.stop.store(true, Relaxed);
-    let mut so = subs::Outcome::merge(
-        handles
-            .into_iter()
-            .map(|h| h.join().expect("subscriber thread"))
-            .collect(),
-    );
-    so.close();
+    let so = subs::Outcome::join(handles);
 
     let span = last.saturating_sub(first) as f64 / 1e9;
     let mut m = Map::new();

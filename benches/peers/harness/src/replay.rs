@@ -85,13 +85,7 @@ pub(crate) fn replay(a: &Replay) -> Result<Vec<Map<String, Value>>, String> {
         shared.stop.store(true, Relaxed);
         sys::sleep_ms(NOISE_NS.saturating_sub(sys::now_ns() - t0) / 1_000_000);
         let (s2, m1, c2) = (sys::snap(&t.server_pid), sys::machine(), sys::self_cpu_s());
-        let mut so = subs::Outcome::merge(
-            handles
-                .into_iter()
-                .map(|h| h.join().expect("subscriber thread"))
-                .collect(),
-        );
-        so.close();
+        let so = subs::Outcome::join(handles);
         let secs = last.saturating_sub(t0) as f64 / 1e9;
         let mut m = Map::new();
         m.insert("cmd".into(), json!("replay"));
