@@ -107,7 +107,7 @@ async fn watch(status: &Status, client: &Client) -> Result<Value, Failure> {
             Some(StreamItem::Snapshot(_)) => {}
             Some(StreamItem::Closing { reason }) => {
                 let pause = stream.pause().unwrap_or_default();
-                let pause = when::span(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+                let pause = when::lasting(pause);
                 trouble = format!(
                     "The hub has closed the stream, {}; trying again in {pause}.",
                     closing(&reason)

@@ -133,7 +133,7 @@ impl Notes {
             StreamItem::Closing { reason } => {
                 let pause = stream.pause().unwrap_or_default();
                 let note = format!("the hub closes the stream: {}", words::closing(reason));
-                let pause = when::span(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
+                let pause = when::lasting(pause);
                 self.once(&note)
                     .then(|| (Tone::Odd, format!("{note}; trying again in {pause}")))
             }

@@ -1,5 +1,7 @@
 //! Times for people: the clock on the wall, and how long something took or is ago.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
 /// Epoch milliseconds by the clock of this machine's time zone.
@@ -31,6 +33,11 @@ pub(super) fn span(ms: i64) -> String {
         _ if ms < 2 * day => format!("{} h", ms / hour),
         _ => format!("{} d", ms / day),
     }
+}
+
+/// The same of a duration.
+pub(super) fn lasting(time: Duration) -> String {
+    span(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How long before `now` something was.
