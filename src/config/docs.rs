@@ -28,13 +28,16 @@ pub fn help() -> String {
     text
 }
 
-/// `configurations/.env.integration`: every setting with its default and what it does, by concern.
+/// `configurations/.env.integration`: every setting with its default and what it does, by concern. Each stands as a
+/// comment: a flag that is set overwrites at start what was switched by `PUT /patterns`, even if it is set to its
+/// default, so a copy of the file must set nothing.
 #[must_use]
 pub fn env_file() -> String {
     let mut text = String::from(
         "# Every setting of timeback-events with its default. Copy this file to .env in the directory that\n\
-         # the server starts in, or load it into the process environment, which wins over .env.\n\
-         # An empty value means the default. `timeback-events check` shows what is in force.\n",
+         # the server starts in, or load it into the process environment, which wins over .env. Nothing is\n\
+         # set as it stands: remove the # before a setting to change it. An empty value means the default.\n\
+         # `timeback-events check` shows what is in force.\n",
     );
     by_concern(|concern, settings| {
         _ = writeln!(text, "\n# --- {concern} ---");
@@ -43,7 +46,7 @@ pub fn env_file() -> String {
             for line in wrap(setting.about, WIDTH - 2) {
                 _ = writeln!(text, "# {line}");
             }
-            _ = writeln!(text, "{}={}", setting.name, quote(&setting.default_text()));
+            _ = writeln!(text, "#{}={}", setting.name, quote(&setting.default_text()));
         }
     });
     text
@@ -74,22 +77,35 @@ pub fn env_file_minimal() -> String {
     text
 }
 
-/// The README's table of settings, in Markdown.
+/// `docs/settings.md`: a table of settings for each concern, in Markdown.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from("| name | default | gates or sets |\n| --- | --- | --- |\n");
-    for setting in SETTINGS {
-        let default = match setting.default_text() {
-            default if default.is_empty() => "none".to_owned(),
-            default => format!("`{default}`"),
-        };
+    let mut text = String::from(
+        "# Settings\n\n\
+         <!-- made from src/config/table.rs by UPDATE_DOCS=1 cargo test --lib config -->\n\n\
+         They are read from the process environment, then from `.env` in the working directory. An empty value means\n\
+         the default. A mistake stops the start, and every mistake is named at once; an unknown `INTEGRATION_*` name is\n\
+         a warning with the nearest known one. `timeback-events check` shows what is in force.\n\
+         [`configurations/.env.integration`](../configurations/.env.integration) is a file to start from.\n",
+    );
+    by_concern(|concern, settings| {
         _ = writeln!(
             text,
-            "| `{}` | {default} | {} |",
-            setting.name,
-            setting.about.replace('*', "\\*").replace('|', "\\|")
+            "\n## {concern}\n\n| name | default | gates or sets |\n| --- | --- | --- |"
         );
-    }
+        for setting in settings {
+            let default = match setting.default_text() {
+                default if default.is_empty() => "none".to_owned(),
+                default => format!("`{default}`"),
+            };
+            _ = writeln!(
+                text,
+                "| `{}` | {default} | {} |",
+                setting.name,
+                setting.about.replace('*', "\\*").replace('|', "\\|")
+            );
+        }
+    });
     text
 }
 
@@ -171,21 +187,33 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_says_what_the_code_does() {
-        const BEGIN: &str = "<!-- settings: made from the code -->\n";
-        const END: &str = "<!-- end of settings -->";
-        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-        let (before, rest) = readme.split_once(BEGIN).unwrap();
-        let (_, after) = rest.split_once(END).unwrap();
-        hold(
-            "README.md",
-            &format!("{before}{BEGIN}\n{}\n{END}{after}", markdown()),
-        );
+    fn the_document_of_settings_says_what_the_code_does() {
+        hold("docs/settings.md", &markdown());
     }
 
     #[test]
-    fn the_env_file_read_back_gives_the_defaults() {
+    fn the_readme_names_defaults_as_they_are() {
+        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let rows: Vec<_> = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `INTEGRATION_"))
+            .collect();
+        assert_eq!(rows.len(), 5);
+        for row in rows {
+            let (name, rest) = row.split_once("` | `").unwrap();
+            let (default, _) = rest.split_once("` | ").unwrap();
+            let setting = super::super::table::find(&format!("INTEGRATION_{name}")).unwrap();
+            assert_eq!(default, setting.default_text(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_env_file_sets_nothing_and_its_values_are_the_defaults() {
         let text = env_file();
+        assert_eq!(dotenvy::from_read_iter(text.as_bytes()).count(), 0);
+        let text = text
+            .replace("\n#INTEGRATION_", "\nINTEGRATION_")
+            .replace("\n#LOG_", "\nLOG_");
         let vars = dotenvy::from_read_iter(text.as_bytes()).map(Result::unwrap);
         let (config, warnings) = Config::from_vars(vars).unwrap();
         assert!(warnings.is_empty(), "{warnings:?}");
