@@ -156,3 +156,24 @@ fn name(text: &str) -> String {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
     text[..end.unwrap_or(text.len())].to_owned()
 }
+
+#[test]
+fn the_documents_name_files_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for document in ["architecture.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root.join("docs").join(document)).expect("a document");
+        let named = text.split('`').filter(|word| {
+            ["src/", "tests/", "dashboard/src"]
+                .iter()
+                .any(|start| word.starts_with(start))
+                && !word.contains(' ')
+        });
+        missing.extend(
+            named
+                .filter(|path| !root.join(path).exists())
+                .map(|path| format!("{document} names {path}, which is not there")),
+        );
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
