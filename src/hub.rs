@@ -9,6 +9,7 @@ mod clock_watch;
 mod draft;
 mod recovery;
 mod snapshots;
+mod waiters;
 mod watched;
 mod writer;
 
@@ -34,6 +35,8 @@ use crate::{
 
 pub use crate::event_log::SavedLease;
 pub use recovery::RecoveryError;
+use waiters::Waiters;
+pub use waiters::{Interest, Waiter};
 use watched::Watched;
 
 /// A handle on the writer. Cheap to clone.
@@ -47,7 +50,7 @@ struct Shared {
     clock: Clock,
     policy: Policy,
     metrics: Metrics,
-    changed: watch::Sender<u64>,
+    waiters: Arc<Waiters>,
     stopping: AtomicBool,
     trouble: ArcSwapOption<Trouble>,
     clock_jump: ArcSwapOption<ClockJump>,
@@ -184,7 +187,7 @@ impl Hub {
         let (requests, receiver) = mpsc::channel(QUEUE_LENGTH);
         let shared = Arc::new(Shared {
             requests,
-            changed: watch::Sender::new(state.sequence),
+            waiters: Arc::default(),
             state: ArcSwap::from_pointee(state),
             reader,
             clock: settings.clock,
@@ -273,10 +276,11 @@ impl Hub {
         self.0.state.load_full()
     }
 
-    /// Tells the sequence of each new state, for those who wait for a change.
+    /// A place among those that are woken when what they wait for may have happened. Take it before looking at the
+    /// state, so that nothing is missed in between.
     #[must_use]
-    pub fn changed(&self) -> watch::Receiver<u64> {
-        self.0.changed.subscribe()
+    pub fn wait_for(&self, interest: Interest) -> Waiter {
+        self.0.waiters.join(interest)
     }
 
     /// The name of a place in the log.
@@ -316,10 +320,10 @@ impl Hub {
     }
 
     /// Refuses every further command with [`HubError::Stopping`]; those that wait are still carried out.
-    /// Wakes whoever waits for a change, for no client's command will bring one.
+    /// Wakes whoever waits, for no client's command will bring what they wait for.
     pub fn refuse(&self) {
         self.0.stopping.store(true, Ordering::Release);
-        self.0.changed.send_modify(|_| {});
+        self.0.waiters.wake_all();
     }
 
     /// Whether commands are refused for good.

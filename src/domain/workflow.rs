@@ -14,6 +14,7 @@ mod report;
 mod save;
 mod state;
 mod step;
+mod stirred;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -29,6 +30,7 @@ pub use self::{
     save::SavedWorkflows,
     state::{Workflow, WorkflowStatus},
     step::{Step, StepStatus},
+    stirred::Stirred,
     view::{StepView, WorkflowView},
 };
 use super::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{extract::State as Shared, response::Response};
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
         workflow::{StepCursor, StepQuery, StepStatus, StepView, StepsPage},
     },
     door::Scope,
-    hub::Answer,
+    hub::{Answer, Interest},
 };
 
 /// How long a long poll may wait.
@@ -90,12 +90,12 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     if !own {
         guest.need(Scope::Read)?;
     }
-    let mut page = wait_for_steps(&app, &query, wait).await;
-    recheck(&app, &guest)?;
-    page.steps.retain(|step| {
+    let is_seen = |step: &StepView| {
         let workflow = &step.workflow_id;
         guest.sees_workflow(workflow) || (own && guest.is_held_to(workflow))
-    });
+    };
+    let page = wait_for_steps(&app, &query, wait, is_seen).await;
+    recheck(&app, &guest)?;
     Ok(answer(&StepsBody {
         steps: page.steps,
         next_cursor: page.next.map(|next| next.to_string()),
@@ -133,29 +133,43 @@ async fn report(
     app.execute(&guest, command, change.key).await
 }
 
-/// The first page that holds a step, or the last one before the time is up or the hub shuts down. Looks again
-/// only when a commit has changed the state.
-async fn wait_for_steps(app: &App, query: &StepQuery, wait: Duration) -> StepsPage {
+/// The first page that holds a step that may be seen, or the last one before the time is up or the hub shuts down.
+/// Looks again only when something happened that may concern it.
+async fn wait_for_steps(
+    app: &App,
+    query: &StepQuery,
+    wait: Duration,
+    is_seen: impl Fn(&StepView) -> bool,
+) -> StepsPage {
     let deadline = Instant::now() + wait;
-    let mut changed = app.hub.changed();
+    let look = || {
+        let state = app.hub.state();
+        let now = app.hub.clock().wall_ms();
+        let mut page = state.workflows.steps_page(query, now, app.hub.policy());
+        page.steps.retain(&is_seen);
+        page
+    };
+    if wait.is_zero() {
+        return look();
+    }
+    let waiter = app.hub.wait_for(interest(query));
     loop {
-        changed.mark_unchanged();
-        let page = app.hub.state().workflows.steps_page(
-            query,
-            app.hub.clock().wall_ms(),
-            app.hub.policy(),
-        );
-        if !page.steps.is_empty() || page.next.is_some() || wait.is_zero() || app.hub.is_stopping()
-        {
+        let page = look();
+        if !page.steps.is_empty() || page.next.is_some() || app.hub.is_stopping() {
             return page;
         }
-        // An error means that the hub is gone, which is an end as well.
-        if !matches!(
-            tokio::time::timeout_at(deadline, changed.changed()).await,
-            Ok(Ok(()))
-        ) {
+        if timeout_at(deadline, waiter.woken()).await.is_err() {
             return page;
         }
+    }
+}
+
+/// What has to happen for a query to find something.
+fn interest(query: &StepQuery) -> Interest {
+    match (&query.workflow, &query.server) {
+        (Some(workflow), _) => Interest::Workflow(workflow.clone()),
+        (None, Some(server)) => Interest::Server(server.clone()),
+        (None, None) => Interest::AnyStep,
     }
 }
 

@@ -176,7 +176,7 @@ impl Writer {
             for observer in &self.observers {
                 observer.committed(&state, &draft.events);
             }
-            shared.changed.send_replace(state.sequence);
+            shared.waiters.committed(&state, &draft.events);
         }
         for server in &draft.renewed {
             self.observers

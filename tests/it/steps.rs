@@ -336,3 +336,51 @@ async fn ad_hoc_steps_come_into_being_as_they_are_reported() {
         409
     );
 }
+
+#[tokio::test]
+async fn a_long_poll_is_answered_by_what_concerns_it_and_by_nothing_else() {
+    let hub = TestHub::start().await;
+    let poll = |query: &str| {
+        let (client, path) = (hub.client.clone(), format!("/steps?{query}&wait=60s"));
+        tokio::spawn(async move { client.get(&path).await.json() })
+    };
+    let polls = [
+        ("serverId=alpha&status=ready", "w1/declared"),
+        ("serverId=beta&status=ready", "w2/anyones"),
+        ("workflowId=w2&status=completed", "w2/other"),
+        ("status=completed", "w2/other"),
+        ("serverId=gamma&status=failed", "w3/lost"),
+    ]
+    .map(|(query, found)| (poll(query), query, found));
+    // One that is answered too early has found something else or nothing; one that isn't woken finds it too late.
+    hub.client.emit("a.a", json!({"workflowId": "w1"})).await;
+    hub.client.register("alpha").await;
+    let [lost, kept] = [
+        json!({"id": "lost", "server": "gamma", "required": false}),
+        json!({"id": "kept", "server": "gamma"}),
+    ];
+    for (id, steps) in [
+        ("w1", json!([{"id": "declared", "server": "alpha"}])),
+        ("w3", json!([lost, kept])),
+        ("w2", json!(["anyones", "other"])),
+    ] {
+        let body = json!({"id": id, "name": id, "steps": steps});
+        assert_eq!(hub.client.post("/workflows", &body).await.status, 201);
+    }
+    for (path, body) in [
+        ("w2/steps/other", json!({"status": "completed"})),
+        (
+            "w3/steps/lost",
+            json!({"status": "failed", "serverId": "gamma", "error": "gone"}),
+        ),
+    ] {
+        let reply = hub.client.post(&format!("/workflows/{path}"), &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    for (poll, query, found) in polls {
+        let page = poll.await.expect("an answer");
+        let step = &page["steps"][0];
+        let place = format!("{}/{}", step["workflowId"], step["id"]).replace('"', "");
+        assert_eq!(place, found, "{query}");
+    }
+}

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::support::{World, report, start, workflow_id};
 use crate::domain::{
-    Command, EventData, Json, StepId, WorkflowId,
+    Command, EventData, Json, ServerId, StepId, WorkflowId,
     command::{EndWorkflow, Ending, ReportStep, StartWorkflow},
-    workflow::{SavedWorkflows, StepStatus, WorkflowStatus, Workflows},
+    workflow::{SavedWorkflows, StepQuery, StepStatus, Stirred, WorkflowStatus, Workflows},
 };
 
 const WORKFLOWS: [&str; 3] = ["declared", "lenient", "adhoc"];
@@ -210,6 +210,59 @@ fn check(world: &World) {
     }
 }
 
+/// Every choice of steps that gained one is among those that the new events concern.
+fn check_stirred(world: &World, before: &Workflows, events: usize) {
+    if world.log.len() == events {
+        return;
+    }
+    let mut stirred = Stirred::default();
+    for event in &world.log[events..] {
+        world.workflows.stirred_by(&event.what.data, &mut stirred);
+    }
+    let all = |workflows: &Workflows, query: &StepQuery| {
+        let page = workflows.steps_page(query, world.now, &world.policy);
+        let steps = page.steps.into_iter();
+        steps
+            .map(|step| {
+                (
+                    step.workflow_id.clone(),
+                    step.id.clone(),
+                    format!("{:?}", step.status),
+                )
+            })
+            .collect::<HashSet<_>>()
+    };
+    for status in [None, Some(StepStatus::Ready), Some(StepStatus::Failed)] {
+        let query = StepQuery {
+            status,
+            limit: 1000,
+            ..StepQuery::default()
+        };
+        for server in SERVERS.into_iter().chain(["stranger"]) {
+            let server = server.parse::<ServerId>().expect("an id");
+            let query = StepQuery {
+                server: Some(server.clone()),
+                ..query.clone()
+            };
+            if !all(&world.workflows, &query).is_subset(&all(before, &query)) {
+                assert!(
+                    stirred.any_server || stirred.servers.contains(&server),
+                    "{query:?} gained a step, {stirred:?}"
+                );
+            }
+        }
+        for workflow in WORKFLOWS.map(workflow_id) {
+            let query = StepQuery {
+                workflow: Some(workflow.clone()),
+                ..query.clone()
+            };
+            if !all(&world.workflows, &query).is_subset(&all(before, &query)) {
+                assert!(stirred.workflows.contains(&workflow), "{query:?}");
+            }
+        }
+    }
+}
+
 /// What must hold of the whole history.
 fn check_log(world: &World) {
     let mut ended: HashSet<WorkflowId> = HashSet::new();
@@ -261,8 +314,10 @@ proptest! {
             world.command(&Command::StartWorkflow(Box::new(definition))).expect("a workflow");
         }
         for step in &acts {
+            let (before, events) = (world.workflows.clone(), world.log.len());
             act(&mut world, step);
             check(&world);
+            check_stirred(&world, &before, events);
         }
         world.react();
         check(&world);
