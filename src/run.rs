@@ -180,9 +180,9 @@ impl Server {
 
         let drain_timeout = config.drain_timeout;
         let ends = streams.clone();
-        let end = move |owner| {
-            ends.end_owner(
-                owner,
+        let end = move |owners| {
+            ends.end_owners(
+                owners,
                 Closing::CredentialsExpired,
                 Instant::now() + drain_timeout,
             );

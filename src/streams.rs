@@ -18,6 +18,7 @@ mod tests;
 
 use std::{
     any::Any,
+    collections::HashSet,
     io,
     sync::{
         Arc,
@@ -37,7 +38,7 @@ use crate::{
     event_log::LogReader, filter::Filter, frame::Format, metrics::Metrics, subscription::Verdict,
     tail::Tail,
 };
-use port::{Command, Port};
+use port::{Command, Port, Whose};
 
 /// What streams go by.
 #[derive(Debug, Clone)]
@@ -119,7 +120,7 @@ pub struct Opening {
     pub prologue: Option<Prologue>,
     /// How the start relates to what was asked.
     pub verdict: Verdict,
-    /// Whose right it lives by, for [`Streams::end_owner`].
+    /// Whose right it lives by, for [`Streams::end_owners`].
     pub owner: Option<u64>,
     /// Its place among the clients.
     pub permit: Permit,
@@ -162,7 +163,7 @@ struct Shared {
     settings: Settings,
     metrics: Metrics,
     count: AtomicUsize,
-    /// Rises with every [`Streams::end_all`] and [`Streams::end_owner`].
+    /// Rises with every [`Streams::end_all`] and [`Streams::end_owners`].
     ends: AtomicU64,
     /// Why no more streams are opened, for good.
     closed: Mutex<Option<Closing>>,
@@ -303,12 +304,13 @@ impl Streams {
     /// Ends all open streams: each gets everything up to the present head, then `stream_closing`; one that is
     /// still behind at the deadline is cut between frames. New streams are still taken.
     pub fn end_all(&self, closing: Closing, deadline: Instant) {
-        self.end(None, closing, deadline);
+        self.end(&Whose::All, closing, deadline);
     }
 
-    /// Ends the streams of one owner alike.
-    pub fn end_owner(&self, owner: u64, closing: Closing, deadline: Instant) {
-        self.end(Some(owner), closing, deadline);
+    /// Ends the streams of these owners alike. All at once: it takes a look at each stream, however many owners
+    /// there are.
+    pub fn end_owners(&self, owners: HashSet<u64>, closing: Closing, deadline: Instant) {
+        self.end(&Whose::Owners(Arc::new(owners)), closing, deadline);
     }
 
     /// Ends all open streams and refuses new ones, for good.
@@ -317,11 +319,11 @@ impl Streams {
         self.end_all(closing, deadline);
     }
 
-    fn end(&self, owner: Option<u64>, closing: Closing, deadline: Instant) {
+    fn end(&self, whose: &Whose, closing: Closing, deadline: Instant) {
         let number = self.shared.ends.fetch_add(1, Ordering::SeqCst) + 1;
         for port in &self.ports {
             port.send(Command::End {
-                owner,
+                whose: whose.clone(),
                 closing,
                 deadline,
                 number,

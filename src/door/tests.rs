@@ -57,7 +57,7 @@ impl Site {
 
     fn ended(&self) -> Vec<u64> {
         let ended = parking_lot::Mutex::new(Vec::new());
-        self.door.end_streams(&|owner| ended.lock().push(owner));
+        self.door.end_streams(&|owners| ended.lock().extend(owners));
         ended.into_inner()
     }
 
@@ -222,7 +222,7 @@ async fn watching_hears_of_a_changed_file() {
     let end = move |owner| _ = told.send(owner);
     let watching = tokio::spawn(site.door.clone().watch(end, stop.clone()));
     KeyFile::revoke(&site.file(), "ada").unwrap();
-    assert_eq!(ended.recv().await, Some(shown.access.owner));
+    assert_eq!(ended.recv().await, Some([shown.access.owner].into()));
     stop.cancel();
     watching.await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! What changes while the hub runs: files of keys, and the rights that open streams live by.
 
 use std::{
+    collections::HashSet,
     fs,
     path::Path,
     sync::Arc,
@@ -36,12 +37,12 @@ impl Stamp {
 }
 
 impl Door {
-    /// Reads keys again when their files change and on SIGHUP, and tells `end` of every owner of open streams
+    /// Reads keys again when their files change and on SIGHUP, and tells `end` of the owners of open streams
     /// whose right to them has ended, until `shutdown`. From this call on, and not only once the future is polled,
     /// SIGHUP ends no process. Must be called within a runtime.
     pub fn watch(
         self,
-        end: impl Fn(u64) + Send + Sync,
+        end: impl Fn(HashSet<u64>) + Send + Sync,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
         let hangup = signal(SignalKind::hangup())
@@ -53,7 +54,7 @@ impl Door {
     async fn watch_with(
         self,
         mut hangup: Option<Signal>,
-        end: impl Fn(u64) + Send + Sync,
+        end: impl Fn(HashSet<u64>) + Send + Sync,
         shutdown: CancellationToken,
     ) {
         let mut ticks = tokio::time::interval(EVERY);
@@ -92,15 +93,15 @@ impl Door {
         }
     }
 
-    /// Tells `end` of every owner of open streams whose right to them has ended.
-    pub fn end_streams(&self, end: &impl Fn(u64)) {
+    /// Tells `end` of the owners of open streams whose right to them has ended, where there are any.
+    pub fn end_streams(&self, end: &impl Fn(HashSet<u64>)) {
         let now = self.0.clock.wall_ms();
-        for owner in self
+        let ended = self
             .0
             .streams
-            .ended(|credential| self.holds(credential, now))
-        {
-            end(owner);
+            .ended(|credential| self.holds(credential, now));
+        if !ended.is_empty() {
+            end(ended);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Streams that want the same share a group, and an event finds the groups that want it by an index: what
 //! 1 of 10,000 narrow filters wants costs a lookup, not 10,000 tests.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use slab::Slab;
 
@@ -40,7 +43,7 @@ pub(super) struct Groups {
     by_wish: HashMap<Arc<Wish>, usize>,
     index: Index,
     /// Groups that want everything.
-    all: Vec<usize>,
+    all: BTreeSet<usize>,
 }
 
 /// Where a filter is filed: under the values of one condition, of which an event has at most one that fits,
@@ -53,14 +56,18 @@ enum Shelf<'a> {
     Broad,
 }
 
+/// Groups by what their filters name. To file one and to take it out costs O(log n) for each name in its filter,
+/// however many others name the same.
 #[derive(Debug, Default)]
 struct Index {
-    servers: HashMap<Box<str>, Vec<usize>>,
-    workflows: HashMap<Box<str>, Vec<usize>>,
-    tags: HashMap<Box<str>, Vec<usize>>,
-    types: HashMap<Box<str>, Vec<usize>>,
-    broad: Vec<usize>,
+    servers: Drawer,
+    workflows: Drawer,
+    tags: Drawer,
+    types: Drawer,
+    broad: BTreeSet<usize>,
 }
+
+type Drawer = HashMap<Box<str>, BTreeSet<usize>>;
 
 impl Groups {
     /// Adds a member; makes the group where it is the first.
@@ -77,7 +84,7 @@ impl Groups {
             members: 1,
         });
         if wish.filter.is_all() {
-            self.all.push(at);
+            self.all.insert(at);
         } else {
             self.index.add(&wish.filter, at);
         }
@@ -93,7 +100,7 @@ impl Groups {
             let group = self.groups.remove(at);
             self.by_wish.remove(&group.wish);
             if group.wish.filter.is_all() {
-                self.all.retain(|other| *other != at);
+                self.all.remove(&at);
             } else {
                 self.index.remove(&group.wish.filter, at);
             }
@@ -109,8 +116,8 @@ impl Groups {
     }
 
     /// Groups that want everything.
-    pub(super) fn all(&self) -> &[usize] {
-        &self.all
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> {
+        self.all.iter().copied()
     }
 
     /// Whether any group wants only some events.
@@ -141,66 +148,45 @@ impl Groups {
 
 impl Index {
     fn add(&mut self, filter: &Filter, at: usize) {
-        self.shelves(filter, |shelf| shelf.push(at));
+        self.change(filter, |groups| {
+            groups.insert(at);
+        });
     }
 
     fn remove(&mut self, filter: &Filter, at: usize) {
-        self.shelves(filter, |shelf| shelf.retain(|other| *other != at));
-        for shelf in [
-            &mut self.servers,
-            &mut self.workflows,
-            &mut self.tags,
-            &mut self.types,
-        ] {
-            // Only what `shelves` has touched can be empty; a filter names few values, so look at those alone.
-            for selection in filter.selections() {
-                let names = selection.servers.iter().map(|id| id.as_str());
-                let names = names.chain(selection.workflows.iter().map(|id| id.as_str()));
-                let names = names.chain(selection.tags.iter().map(String::as_str));
-                let names = names.chain(selection.types.iter().map(|pattern| match pattern {
-                    TypePattern::Exact(name) | TypePattern::Prefix(name) => name.as_str(),
-                }));
-                for name in names {
-                    if shelf.get(name).is_some_and(Vec::is_empty) {
-                        shelf.remove(name);
-                    }
-                }
-            }
-        }
+        self.change(filter, |groups| {
+            groups.remove(&at);
+        });
     }
 
-    /// Visits the lists that a filter is filed in.
-    fn shelves(&mut self, filter: &Filter, mut visit: impl FnMut(&mut Vec<usize>)) {
+    /// Changes the rows that a filter is filed in.
+    fn change(&mut self, filter: &Filter, change: impl Fn(&mut BTreeSet<usize>)) {
         match shelf(filter) {
             Shelf::Servers(selection) => {
-                selection
-                    .servers
-                    .iter()
-                    .for_each(|id| visit(self.servers.entry(id.as_str().into()).or_default()));
+                let names = selection.servers.iter().map(|id| id.as_str());
+                names.for_each(|name| change_in(&mut self.servers, name, &change));
             }
             Shelf::Workflows(selection) => {
-                selection
-                    .workflows
-                    .iter()
-                    .for_each(|id| visit(self.workflows.entry(id.as_str().into()).or_default()));
+                let names = selection.workflows.iter().map(|id| id.as_str());
+                names.for_each(|name| change_in(&mut self.workflows, name, &change));
             }
-            Shelf::Tag(tag) => visit(self.tags.entry(tag.into()).or_default()),
+            Shelf::Tag(tag) => change_in(&mut self.tags, tag, &change),
             Shelf::Types(selection) => {
                 for pattern in &selection.types {
                     if let TypePattern::Exact(name) = pattern {
-                        visit(self.types.entry(name.as_str().into()).or_default());
+                        change_in(&mut self.types, name, &change);
                     }
                 }
             }
-            Shelf::Broad => visit(&mut self.broad),
+            Shelf::Broad => change(&mut self.broad),
         }
     }
 
     /// Visits the groups that may want an event, each once.
     fn candidates(&self, record: &Record<'_>, mut visit: impl FnMut(usize)) {
-        let mut look = |shelf: &HashMap<Box<str>, Vec<usize>>, name: &str| {
-            if !shelf.is_empty()
-                && let Some(groups) = shelf.get(name)
+        let mut look = |drawer: &Drawer, name: &str| {
+            if !drawer.is_empty()
+                && let Some(groups) = drawer.get(name)
             {
                 groups.iter().for_each(|at| visit(*at));
             }
@@ -216,6 +202,15 @@ impl Index {
         }
         look(&self.types, record.kind);
         self.broad.iter().for_each(|at| visit(*at));
+    }
+}
+
+/// Changes the row of one name; none is kept that is empty.
+fn change_in(drawer: &mut Drawer, name: &str, change: impl Fn(&mut BTreeSet<usize>)) {
+    let groups = drawer.entry(name.into()).or_default();
+    change(groups);
+    if groups.is_empty() {
+        drawer.remove(name);
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the rest of the server speaks to a loop.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 
@@ -32,10 +32,10 @@ impl Key {
 pub(super) enum Command {
     /// A new stream.
     Open(Box<Opening>, Sink),
-    /// All streams, or those of one owner, are to end.
+    /// All streams, or those of some owners, are to end.
     End {
-        /// Whose; `None` for all.
-        owner: Option<u64>,
+        /// Whose.
+        whose: Whose,
         /// Why.
         closing: Closing,
         /// When those that are still behind are cut.
@@ -51,6 +51,22 @@ pub(super) enum Command {
     Read(Key, Result<Batch, ReadError>),
     /// The loop is to end.
     Stop,
+}
+
+/// Whose streams are to end.
+#[derive(Debug, Clone)]
+pub(super) enum Whose {
+    All,
+    Owners(Arc<HashSet<u64>>),
+}
+
+impl Whose {
+    pub(super) fn includes(&self, owner: Option<u64>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Owners(owners) => owner.is_some_and(|owner| owners.contains(&owner)),
+        }
+    }
 }
 
 /// A loop's letter box. Each stream has at most one page, one note of room and one of its end in it, so

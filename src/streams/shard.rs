@@ -21,7 +21,7 @@ use super::{
     Closing, Opening, Shared, Sink,
     batch::Batch,
     groups::{Groups, Wish},
-    port::{Command, Key, Port},
+    port::{Command, Key, Port, Whose},
     reading::Pool,
     subscriber::{Backlog, Ending, Subscriber},
 };
@@ -65,8 +65,8 @@ pub(super) struct Shard {
     ready: VecDeque<Key>,
     /// Streams that begin after a place that the loop hasn't reached.
     ahead: Vec<Key>,
-    /// The last ends: number, owner and how.
-    ends: VecDeque<(u64, Option<u64>, Closing, Instant)>,
+    /// The last ends: number, whose and how.
+    ends: VecDeque<(u64, Whose, Closing, Instant)>,
     next_sweep: u64,
     generation: u32,
     /// No pass before then.
@@ -195,11 +195,11 @@ impl Shard {
         match command {
             Command::Open(opening, sink) => self.open(*opening, sink),
             Command::End {
-                owner,
+                whose,
                 closing,
                 deadline,
                 number,
-            } => self.end(owner, closing, deadline, number),
+            } => self.end(whose, closing, deadline, number),
             Command::Room(key) => self.unblock(key),
             Command::Gone(key) => self.client_left(key),
             Command::Read(key, page) => self.take_page(key, page),
@@ -218,9 +218,10 @@ impl Shard {
             permit,
             verdict: _,
         } = opening;
-        let earlier = self.ends.iter().find(|(number, whose, _, _)| {
-            permit.is_older_than(*number) && (whose.is_none() || *whose == owner)
-        });
+        let earlier = self
+            .ends
+            .iter()
+            .find(|(number, whose, _, _)| permit.is_older_than(*number) && whose.includes(owner));
         let ending = earlier.map(|(_, _, closing, deadline)| self.core.ending(*closing, *deadline));
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let group = self.core.groups.join(Wish { filter, format });
@@ -258,21 +259,21 @@ impl Shard {
         self.queue(key);
     }
 
-    fn end(&mut self, owner: Option<u64>, closing: Closing, deadline: Instant, number: u64) {
+    fn end(&mut self, whose: Whose, closing: Closing, deadline: Instant, number: u64) {
         if self.ends.len() == ENDS {
             self.ends.pop_front();
         }
-        self.ends.push_back((number, owner, closing, deadline));
         let ending = self.core.ending(closing, deadline);
         let keys: Vec<Key> = self
             .streams
             .iter()
-            .filter(|(_, stream)| owner.is_none() || stream.owner == owner)
+            .filter(|(_, stream)| whose.includes(stream.owner))
             .map(|(index, stream)| Key {
                 index: small(index),
                 generation: stream.generation,
             })
             .collect();
+        self.ends.push_back((number, whose, closing, deadline));
         for key in keys {
             self.demote(key);
             if let Some(backlog) = self.backlog(key)

@@ -121,8 +121,6 @@ impl Shard {
 fn touched(groups: &mut Groups, pages: &[std::sync::Arc<Page>], after: u64) -> Vec<usize> {
     let mut touched: Vec<usize> = groups
         .all()
-        .iter()
-        .copied()
         .filter(|at| !groups.get(*at).live.is_empty())
         .collect();
     if groups.any_narrow() {

@@ -139,7 +139,7 @@ fn one_owners_streams_end_alone() {
         ..rig.opening(Filter::all(), 0)
     };
     rig.streams
-        .end_owner(7, Closing::CredentialsExpired, soon());
+        .end_owners([7].into(), Closing::CredentialsExpired, soon());
     let mut late = rig.open(late);
     for client in [&mut theirs, &mut late] {
         assert_eq!(
