@@ -1,8 +1,10 @@
 import { useEffect, useState } from 'preact/hooks';
-import { link, useRoute, VIEWS, type View } from './router';
+import { link, useRoute, VIEWS, type Route, type View } from './router';
+import type { State } from './hub/state';
 import { store, useStore } from './store';
 import { HealthMark, STANDINGS } from './ui/bits';
 import { number } from './ui/format';
+import { Guard } from './ui/guard';
 import { applyTheme, nextTheme, storedTheme, type Theme } from './ui/theme';
 import { Connection, describe, GapBanner, StaleBanner } from './views/connection';
 import { LiveFeed } from './views/feed';
@@ -38,24 +40,35 @@ export function App() {
       </a>
       <Header view={route.view} />
       <div class="banners">
-        <StaleBanner />
-        <GapBanner />
+        <Guard what="The state of the connection">
+          <StaleBanner />
+          <GapBanner />
+        </Guard>
       </div>
       <main id="main" tabIndex={-1}>
-        {!state ? (
-          <Waiting />
-        ) : route.view === 'servers' ? (
-          <Fleet state={state} selected={route.id} />
-        ) : route.view === 'workflows' ? (
-          <Workflows state={state} selected={route.id} />
-        ) : route.view === 'events' ? (
-          <LiveFeed selected={route.id} />
+        {state ? (
+          <Guard key={route.view} what={VIEWS.find(({ view }) => view === route.view)!.title} retryOn={route.id}>
+            <Shown route={route} state={state} />
+          </Guard>
         ) : (
-          <Integration state={state} />
+          <Waiting />
         )}
       </main>
     </div>
   );
+}
+
+function Shown({ route: { view, id }, state }: { route: Route; state: State }) {
+  switch (view) {
+    case 'servers':
+      return <Fleet state={state} selected={id} />;
+    case 'workflows':
+      return <Workflows state={state} selected={id} />;
+    case 'events':
+      return <LiveFeed selected={id} />;
+    case 'integration':
+      return <Integration state={state} />;
+  }
 }
 
 function Header({ view }: { view?: View }) {
@@ -129,7 +142,7 @@ function Waiting() {
 
 function useTitle(view: View) {
   const { state } = useStore();
-  const ill = state ? [...state.servers.values()].filter((server) => server.status === 'connected' && server.health !== 'healthy').length : 0;
+  const ill = state ? [...state.servers.values()].filter((server) => server.lost || (server.status === 'connected' && server.health !== 'healthy')).length : 0;
   const label = VIEWS.find((known) => known.view === view)!.label;
   useEffect(() => {
     document.title = `${ill > 0 ? `(${ill}) ` : ''}${label} · timeback-events`;

@@ -1,7 +1,9 @@
-// The events the page holds, in the log's order, and how many of each type came when. A paused feed keeps taking events:
-// only the view stands still.
+// The events the page holds, in the log's order, how many of each type came when, and how far that knowledge reaches. A
+// paused feed keeps taking events: only the view stands still.
 
+import { write } from './hub/json';
 import type { HubEvent } from './hub/protocol';
+import { workflowIdOf } from './hub/shapes';
 import type { Gap } from './hub/stream';
 
 export interface FeedFilter {
@@ -16,19 +18,30 @@ export const EVERYTHING: FeedFilter = { types: new Set(), server: '', workflow: 
 export interface Bin {
   second: number;
   counts: Map<string, number>;
+  /** Whether these are all that happened then, or only what the page has met. */
+  complete: boolean;
+}
+
+interface Hole {
+  after: number;
+  since: number;
+  gap: Gap;
 }
 
 export class Feed {
   events: HubEvent[] = [];
-  /** Where the log had lost events: right after the last sequence that the page then had. */
-  holes: { after: number; gap: Gap }[] = [];
+  /** Where the page lost events: right after the last sequence that it then had. */
+  holes: Hole[] = [];
   /** Set while paused: the last sequence that the view shows. */
   pausedAt?: number;
   /** Set where even a paused feed had to let go of its oldest events. */
   overflowed = false;
   version = 0;
+  /** How many of each type the page holds. */
   types = new Map<string, number>();
-  readonly #bins = new Map<number, Bin>();
+  /** From when on the page has met every event, but for those in holes. */
+  completeSince = Infinity;
+  readonly #seconds = new Map<number, Map<string, number>>();
 
   append(events: readonly HubEvent[]) {
     const last = this.events.at(-1);
@@ -37,8 +50,10 @@ export class Feed {
     this.#count(fresh);
     const limit = this.pausedAt === undefined ? LIVE_LIMIT : PAUSED_LIMIT;
     // Cut in big bites, so that a busy stream doesn't copy the list for every batch.
-    if (this.events.length + fresh.length > limit * 1.2) {
-      this.events = this.events.slice(-limit);
+    const excess = this.events.length + fresh.length - limit;
+    if (excess > limit * 0.2) {
+      for (const { type } of this.events.slice(0, excess)) this.types.set(type, this.types.get(type)! - 1);
+      this.events = this.events.slice(excess);
       this.overflowed ||= this.pausedAt !== undefined;
     }
     for (const event of fresh) this.events.push(event);
@@ -55,9 +70,15 @@ export class Feed {
     this.version += 1;
   }
 
+  /** No event from this time on was left out, by whichever way it came here. */
+  reaches(back: number) {
+    this.completeSince = Math.min(this.completeSince, back);
+    this.version += 1;
+  }
+
   markGap(gap: Gap) {
-    const last = this.events.at(-1);
-    if (last) this.holes.push({ after: last.sequence, gap });
+    const last = gap.after === undefined ? this.events.at(-1) : this.events.findLast(({ sequence }) => sequence <= gap.after!);
+    if (last) this.holes.push({ after: last.sequence, since: last.timestamp, gap });
     this.version += 1;
   }
 
@@ -81,16 +102,19 @@ export class Feed {
     return this.events.length - 1 - cut;
   }
 
-  /** Counts by type for each of the last `bins` steps of `seconds`, oldest first. */
-  rate(now: number, bins: number, seconds: number): Bin[] {
+  /** Counts by type for each of the last `bins` steps of `seconds`, oldest first; `live` is until when the stream has told all. */
+  rate(now: number, bins: number, seconds: number, live = now): Bin[] {
     const end = Math.floor(now / 1000 / seconds) * seconds;
+    const holes = this.holes.map(({ after, since }) => ({ from: since, to: this.events.find(({ sequence }) => sequence > after)?.timestamp ?? now }));
     return Array.from({ length: bins }, (_, index) => {
       const second = end - (bins - 1 - index) * seconds;
       const counts = new Map<string, number>();
       for (let at = second; at < second + seconds; at += 1) {
-        for (const [type, count] of this.#bins.get(at)?.counts ?? []) counts.set(type, (counts.get(type) ?? 0) + count);
+        for (const [type, count] of this.#seconds.get(at) ?? []) counts.set(type, (counts.get(type) ?? 0) + count);
       }
-      return { second, counts };
+      const [from, to] = [second * 1000, (second + seconds) * 1000];
+      const complete = this.completeSince <= from && from <= live && !holes.some((hole) => hole.from < to && hole.to > from);
+      return { second, counts, complete };
     });
   }
 
@@ -98,21 +122,20 @@ export class Feed {
     for (const event of events) {
       this.types.set(event.type, (this.types.get(event.type) ?? 0) + 1);
       const second = Math.floor(event.timestamp / 1000);
-      let bin = this.#bins.get(second);
-      if (!bin) this.#bins.set(second, (bin = { second, counts: new Map() }));
-      bin.counts.set(event.type, (bin.counts.get(event.type) ?? 0) + 1);
+      let counts = this.#seconds.get(second);
+      if (!counts) this.#seconds.set(second, (counts = new Map()));
+      counts.set(event.type, (counts.get(event.type) ?? 0) + 1);
     }
-    const oldest = Math.floor((events.at(-1)?.timestamp ?? 0) / 1000) - RATE_SECONDS;
-    if (this.#bins.size > RATE_SECONDS * 2) {
-      for (const second of this.#bins.keys()) if (second < oldest) this.#bins.delete(second);
-    }
+    if (this.#seconds.size <= RATE_SECONDS * 2) return;
+    const oldest = Math.floor((this.events.at(-1) ?? events.at(-1)!).timestamp / 1000) - RATE_SECONDS;
+    for (const second of this.#seconds.keys()) if (second < oldest) this.#seconds.delete(second);
   }
 }
 
 export function matches(event: HubEvent, filter: FeedFilter): boolean {
   if (filter.types.size > 0 && !filter.types.has(event.type)) return false;
   if (filter.server && !(event.serverId ?? '').includes(filter.server)) return false;
-  if (filter.workflow && !String(event.data.workflowId ?? '').includes(filter.workflow)) return false;
+  if (filter.workflow && !(workflowIdOf(event) ?? '').includes(filter.workflow)) return false;
   return !filter.text || haystack(event).includes(filter.text.toLowerCase());
 }
 
@@ -120,10 +143,10 @@ const haystacks = new WeakMap<HubEvent, string>();
 
 function haystack(event: HubEvent): string {
   let text = haystacks.get(event);
-  if (text === undefined) haystacks.set(event, (text = JSON.stringify(event).toLowerCase()));
+  if (text === undefined) haystacks.set(event, (text = write(event).toLowerCase()));
   return text;
 }
 
 const LIVE_LIMIT = 10_000;
 const PAUSED_LIMIT = 100_000;
-export const RATE_SECONDS = 900;
+const RATE_SECONDS = 900;

@@ -1,14 +1,25 @@
 // What is known of each server's health over time, put together from history and from the stream in any order.
 
-import type { Health, HubEvent } from './hub/protocol';
+import { HEALTHS, type Health, type HubEvent } from './hub/protocol';
+import { flag, text, word } from './hub/read';
+import { dataOf, leftUnexpectedly } from './hub/shapes';
 
-export type Standing = Health | 'disconnected';
+/** How a server stands: its health while it is connected; `lost` where it fell silent or crashed, `disconnected` where it left in order. */
+export type Standing = Health | 'lost' | 'disconnected';
 
 export interface Span {
   from: number;
   to: number;
   /** Nothing is known of a time before the first event we have of a server. */
   standing?: Standing;
+}
+
+/** How often a server was ill within a time, and the last of it. */
+export interface Trouble {
+  times: number;
+  at: number;
+  standing: Standing;
+  why?: string;
 }
 
 export const HEALTH_EVENTS = 'server_connected,server_disconnected,server_health_changed';
@@ -19,10 +30,17 @@ interface Entry {
   standing: Standing;
   /** How it stood before, where the event says so. */
   before?: Standing;
+  why?: string;
 }
 
 export class HealthLog {
+  /** From when on no event about health is missing here. */
+  completeSince: number;
   readonly #servers = new Map<string, Entry[]>();
+
+  constructor(completeSince = 0) {
+    this.completeSince = completeSince;
+  }
 
   append(events: readonly HubEvent[]) {
     for (const event of events) {
@@ -36,30 +54,50 @@ export class HealthLog {
 
   /** The server's spans between two times, oldest first. Without any event about it, it stands as it does now since it connected. */
   spans(serverId: string, from: number, to: number, now: Standing, connectedAt = from): Span[] {
-    const entries = this.#servers.get(serverId) ?? [{ sequence: 0, at: connectedAt, standing: now }];
+    const entries = this.#servers.get(serverId) ?? [{ sequence: 0, at: Math.max(connectedAt, this.completeSince), standing: now }];
     const inside = entries.filter((entry) => entry.at > from && entry.at < to);
     let standing: Standing | undefined = entries.findLast((entry) => entry.at <= from)?.standing ?? inside[0]?.before;
-    let start = from;
     const spans: Span[] = [];
+    let start = Math.min(to, Math.max(from, this.completeSince));
+    push(spans, { from, to: start });
     for (const entry of inside) {
       push(spans, { from: start, to: entry.at, standing });
       standing = entry.standing;
-      start = entry.at;
+      start = Math.max(start, entry.at);
     }
     push(spans, { from: start, to, standing });
     return spans;
   }
+
+  /** The last turn of its health, if that is known. */
+  turn(serverId: string): { at: number; why?: string } | undefined {
+    return this.#servers.get(serverId)?.at(-1);
+  }
+
+  /** What was wrong with a server since then. */
+  trouble(serverId: string, since: number): Trouble | undefined {
+    const entries = this.#servers.get(serverId) ?? [];
+    const turns = entries.filter((entry, index) => entry.at >= since && isIll(entry.standing) && !isIll(entries[index - 1]?.standing ?? entry.before));
+    const last = entries.findLast((entry) => entry.at >= since && isIll(entry.standing));
+    return last && { times: Math.max(1, turns.length), at: last.at, standing: last.standing, why: last.why };
+  }
 }
+
+const isIll = (standing?: Standing) => standing !== undefined && standing !== 'healthy' && standing !== 'disconnected';
 
 function entryOf(event: HubEvent): Entry | undefined {
   const { sequence, timestamp: at } = event;
+  const data = dataOf(event);
+  const why = text(data.detail) ?? text(data.reason);
   switch (event.type) {
     case 'server_connected':
-      return { sequence, at, standing: 'healthy', before: event.data.reconnected ? 'disconnected' : undefined };
+      return { sequence, at, standing: 'healthy', before: data.reconnected === true ? 'disconnected' : undefined };
     case 'server_disconnected':
-      return { sequence, at, standing: 'disconnected' };
-    case 'server_health_changed':
-      return { sequence, at, standing: event.data.health as Health, before: event.data.previousHealth as Health | undefined };
+      return { sequence, at, why, standing: leftUnexpectedly(text(data.reason), flag(data.expected)) ? 'lost' : 'disconnected' };
+    case 'server_health_changed': {
+      const standing = word(data.health, HEALTHS);
+      return standing && { sequence, at, why, standing, before: word(data.previousHealth, HEALTHS) };
+    }
     default:
       return undefined;
   }

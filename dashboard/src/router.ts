@@ -9,11 +9,11 @@ export interface Route {
   id?: string;
 }
 
-export const VIEWS: readonly { view: View; label: string }[] = [
-  { view: 'servers', label: 'Fleet' },
-  { view: 'workflows', label: 'Workflows' },
-  { view: 'events', label: 'Live feed' },
-  { view: 'integration', label: 'Integration' },
+export const VIEWS: readonly { view: View; label: string; title: string }[] = [
+  { view: 'servers', label: 'Fleet', title: 'The fleet' },
+  { view: 'workflows', label: 'Workflows', title: 'The workflows' },
+  { view: 'events', label: 'Live feed', title: 'The live feed' },
+  { view: 'integration', label: 'Integration', title: 'The integration' },
 ];
 
 export function parseRoute(hash: string): Route {

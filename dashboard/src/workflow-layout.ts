@@ -1,6 +1,8 @@
 // Where a workflow's steps go in the graph, and which attempts there were. Pure.
 
 import type { HubEvent, Step, Workflow } from './hub/protocol';
+import { number, text } from './hub/read';
+import { dataOf } from './hub/shapes';
 
 export interface Point {
   column: number;
@@ -37,7 +39,8 @@ export function layOut(steps: readonly Step[]): Graph {
   const columnOf = columnsOf(steps, byId);
   const columns: Slot[][] = [];
   const add = (slot: Slot) => {
-    (columns[slot.column] ??= []).push(slot);
+    while (columns.length <= slot.column) columns.push([]);
+    columns[slot.column]!.push(slot);
     return slot;
   };
   const slots = new Map(steps.map((step) => [step.id, add({ step, column: columnOf.get(step.id)!, row: 0, before: [] })]));
@@ -91,7 +94,7 @@ export interface Attempt {
   from: number;
   /** Absent while it runs. */
   to?: number;
-  status: 'running' | 'completed' | 'failed' | 'abandoned';
+  status: 'running' | 'completed' | 'failed' | 'aborted';
   error?: unknown;
   reason?: string;
   willRetry?: boolean;
@@ -103,27 +106,28 @@ export function attemptsOf(workflow: Workflow, events: readonly HubEvent[]): Att
   const attempts = new Map<string, Attempt>();
   const latest = (stepId: string) => [...attempts.values()].findLast((attempt) => attempt.stepId === stepId);
   for (const event of events) {
-    const data = event.data as any;
-    if (data.workflowId !== workflow.id || data.stepId === undefined) continue;
-    const number: number = data.attempt ?? latest(data.stepId)?.attempt ?? 1;
-    const key = `${data.stepId} ${number}`;
+    const data = dataOf(event);
+    const stepId = text(data.stepId);
+    if (data.workflowId !== workflow.id || stepId === undefined) continue;
+    const attempt = number(data.attempt) ?? latest(stepId)?.attempt ?? 1;
+    const key = `${stepId} ${attempt}`;
     const before = attempts.get(key);
-    const serverId = data.serverId ?? event.serverId ?? before?.serverId;
-    const base = { stepId: data.stepId, attempt: number, serverId, from: before?.from ?? event.timestamp - (data.durationMs ?? 0) };
+    const serverId = text(data.serverId) ?? event.serverId ?? before?.serverId;
+    const base = { stepId, attempt, serverId, from: before?.from ?? event.timestamp - (number(data.durationMs) ?? 0) };
     if (event.type === 'workflow_step_started') attempts.set(key, { ...base, from: event.timestamp, status: 'running' });
     if (event.type === 'workflow_step_completed') attempts.set(key, { ...base, to: event.timestamp, status: 'completed', result: data.result });
     if (event.type === 'workflow_step_failed') {
-      attempts.set(key, { ...base, to: event.timestamp, status: 'failed', error: data.error, reason: data.reason, willRetry: data.willRetry });
+      attempts.set(key, { ...base, to: event.timestamp, status: 'failed', error: data.error, reason: text(data.reason), willRetry: data.willRetry === true });
     }
   }
   for (const step of workflow.steps) {
     const key = `${step.id} ${step.attempt}`;
-    if (attempts.has(key) || step.startedAt === undefined || step.status === 'pending') continue;
+    if (attempts.has(key) || step.startedAt === undefined || step.status === 'pending' || step.status === 'skipped') continue;
     const status = step.status === 'ready' ? 'failed' : step.status;
     attempts.set(key, { stepId: step.id, attempt: step.attempt, serverId: step.serverId, from: step.startedAt, to: step.endedAt, status, error: step.error, result: step.result });
   }
   return [...attempts.values()]
-    .map((attempt) => (attempt.to === undefined && workflow.endedAt !== undefined ? { ...attempt, to: workflow.endedAt, status: 'abandoned' as const } : attempt))
+    .map((attempt) => (attempt.to === undefined && workflow.endedAt !== undefined ? { ...attempt, to: workflow.endedAt, status: 'aborted' as const } : attempt))
     .sort((a, b) => a.from - b.from);
 }
 

@@ -1,7 +1,11 @@
 // The hub's plain HTTP calls that the page makes: history, single things, switches, the session. Relative to the page,
 // so that a reverse proxy may mount the hub under any path.
 
-import type { HubEvent, Pattern, Server, Stats } from './protocol';
+import { parse } from './json';
+import type { HubEvent, Stats } from './protocol';
+import { fields, list, text, texts, time } from './read';
+import { eventOf, eventsOf, patternOf, serverOf, statsOf } from './shapes';
+import { problemText } from './stream';
 
 export class HubError extends Error {
   readonly status: number;
@@ -15,13 +19,14 @@ export class HubError extends Error {
 /** What a token was good for. */
 export interface Session {
   scopes: string[];
-  expiresAt: number;
+  expiresAt?: number;
 }
 
 export interface HistoryPage {
   events: HubEvent[];
-  nextCursor: string | null;
-  truncated?: boolean;
+  nextCursor?: string;
+  /** Whether events are missing that the hub doesn't keep any more, or can't read. */
+  truncated: boolean;
 }
 
 export interface HistoryQuery {
@@ -37,19 +42,34 @@ export interface HistoryQuery {
 export const origin = () => new URL('.', location.href).href.replace(/\/$/, '');
 
 export const api = {
-  history: (query: HistoryQuery, signal?: AbortSignal) => call<HistoryPage>(`events/history${queryString(query)}`, { signal }),
-  event: (id: string) => call<HubEvent>(`events/${encodeURIComponent(id)}`),
-  server: (id: string) => call<Server>(`servers/${encodeURIComponent(id)}`),
-  status: () => call<Stats>('status'),
-  setPattern: (name: string, enabled: boolean) =>
-    call<Pattern>(`patterns/${encodeURIComponent(name)}`, {
-      method: 'PUT',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ enabled }),
-    }),
-  signIn: (token: string) => call<Session>('session', { method: 'POST', headers: { authorization: `Bearer ${token}` } }),
-  signOut: () => call<void>('session', { method: 'DELETE' }),
+  async history(query: HistoryQuery, signal?: AbortSignal): Promise<HistoryPage> {
+    const page = fields(await call(`events/history${queryString(query)}`, { signal }));
+    return { events: eventsOf(page.events), nextCursor: text(page.nextCursor), truncated: page.truncated === true || list(page.events).length !== eventsOf(page.events).length };
+  },
+  event: async (id: string) => eventOf(await call(`events/${encodeURIComponent(id)}`)),
+  /** A server, and the answer as it came. */
+  async server(id: string) {
+    const answer = await call(`servers/${encodeURIComponent(id)}`);
+    return { server: serverOf(answer), answer };
+  },
+  status: async (): Promise<Stats> => statsOf(await call('status')),
+  setPattern: async (name: string, enabled: boolean) =>
+    patternOf(
+      await call(`patterns/${encodeURIComponent(name)}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ enabled }),
+      }),
+    ),
+  signIn: async (token: string) => sessionOf(await call('session', { method: 'POST', headers: { authorization: `Bearer ${token}` } })),
+  signOut: () => call('session', { method: 'DELETE' }),
 };
+
+/** A session as the hub grants it, and as the browser has kept it. */
+export function sessionOf(value: unknown): Session {
+  const { scopes, expiresAt } = fields(value);
+  return { scopes: texts(scopes), expiresAt: time(expiresAt) };
+}
 
 export function queryString(query: object): string {
   const params = new URLSearchParams();
@@ -60,18 +80,26 @@ export function queryString(query: object): string {
   return text && `?${text}`;
 }
 
-async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
+async function call(path: string, init: RequestInit = {}): Promise<unknown> {
   let response: Response;
+  let body: string;
   try {
     response = await fetch(path, init);
+    body = await response.text();
   } catch (error) {
     if ((error as Error).name === 'AbortError') throw error;
     throw new HubError(0, 'The hub does not answer.');
   }
-  if (!response.ok) {
-    const problem = (await response.json().catch(() => ({}))) as { title?: string; detail?: string };
-    throw new HubError(response.status, problem.detail ?? problem.title ?? `The hub answered ${response.status}.`);
+  const answer = read(body);
+  if (!response.ok) throw new HubError(response.status, problemText(answer) ?? `The hub answered ${response.status}.`);
+  if (answer === undefined && body) throw new HubError(response.status, 'The hub answered with something that this page can’t read.');
+  return answer;
+}
+
+function read(body: string): unknown {
+  try {
+    return parse(body);
+  } catch {
+    return undefined;
   }
-  const text = await response.text();
-  return (text ? JSON.parse(text) : undefined) as T;
 }

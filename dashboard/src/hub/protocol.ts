@@ -1,8 +1,14 @@
 // What the hub says, in its own words: the shapes of the events, of the control frames and of the state.
 
-export type Health = 'healthy' | 'degraded' | 'unhealthy';
-export type WorkflowStatus = 'running' | 'completed' | 'failed';
-export type StepStatus = 'pending' | 'ready' | 'running' | 'completed' | 'failed';
+import type { Digits } from './json';
+
+export const HEALTHS = ['healthy', 'degraded', 'unhealthy'] as const;
+export type Health = (typeof HEALTHS)[number];
+export const WORKFLOW_STATUSES = ['running', 'completed', 'failed', 'cancelled'] as const;
+export type WorkflowStatus = (typeof WORKFLOW_STATUSES)[number];
+/** The hub's words, and two of the page's own for what an ended workflow leaves: a step that was cut short, and one that never ran. */
+export const STEP_STATUSES = ['pending', 'ready', 'running', 'completed', 'failed', 'aborted', 'skipped'] as const;
+export type StepStatus = (typeof STEP_STATUSES)[number];
 
 export interface HubEvent {
   id: string;
@@ -10,7 +16,8 @@ export interface HubEvent {
   type: string;
   timestamp: number;
   serverId?: string;
-  data: Record<string, unknown>;
+  /** Any JSON, or absent: read it with `read.ts`. */
+  data?: unknown;
 }
 
 export interface Connection {
@@ -19,14 +26,32 @@ export interface Connection {
   transport?: string;
   url?: string;
   version?: string;
-  capabilities?: { tools?: Capability[]; resources?: Capability[]; prompts?: Capability[] };
-  tags?: Record<string, string>;
-  metadata?: Record<string, unknown>;
+  capabilities: { tools: Capability[]; resources: Capability[]; prompts: Capability[] };
+  metadata?: unknown;
   instanceId?: string;
 }
 
-/** A tool, resource or prompt: its bare name, or an object that has one. */
-export type Capability = string | { name?: string; uri?: string; description?: string };
+/** A tool, resource or prompt. */
+export interface Capability {
+  name: string;
+  description?: string;
+}
+
+/** One process of a server. */
+export interface Instance {
+  instanceId?: string;
+  status?: string;
+  health: Health;
+  reason?: string;
+  detail?: string;
+  lastSeenAt?: number;
+  connectedAt?: number;
+  missedHeartbeats: number;
+  host?: string;
+  pid?: string;
+  client?: string;
+  metrics?: Record<string, number | Digits>;
+}
 
 export interface Server {
   id: string;
@@ -36,13 +61,17 @@ export interface Server {
   reason?: string;
   detail?: string;
   lastSeenAt: number;
-  dueAt?: number;
   missedHeartbeats: number;
   heartbeatIntervalMs?: number;
   connectedAt?: number;
   connection: Connection;
-  tags?: Record<string, string>;
-  metrics?: Record<string, number>;
+  tags: Record<string, string>;
+  metrics?: Record<string, number | Digits>;
+  instances: Instance[];
+  /** Whether its leaving counts as a loss: it fell silent or crashed. */
+  lost?: boolean;
+  /** The last event about it that the page has applied. */
+  sequence?: number;
 }
 
 export interface Step {
@@ -89,6 +118,7 @@ export interface Pattern {
 export interface Stats {
   completedWorkflows: number;
   failedWorkflows: number;
+  cancelledWorkflows?: number;
   sseClients: number;
   uptimeMs: number;
   selfSuspect?: { since: number; silent: number };
@@ -104,29 +134,7 @@ export interface Snapshot {
   stats: Stats;
 }
 
-/** One frame of a snapshot; the lists of all of them are joined. */
-export type SnapshotPart = Partial<Snapshot> & { part: number; parts: number };
-
 export type Verdict = 'live' | 'resumed' | 'replay' | 'gap';
-
-export interface StreamOpened {
-  verdict: Verdict;
-  reason?: string;
-  requestedId?: string;
-  oldestId?: string;
-  headId?: string;
-  keepAliveMs: number;
-}
-
-export interface StreamGap {
-  reason: string;
-  afterId: string;
-  nextId: string;
-}
-
-export interface StreamClosing {
-  reason: string;
-}
 
 export const CONTROL_FRAMES = ['stream_opened', 'snapshot', 'bookmark', 'stream_gap', 'stream_closing'] as const;
 export type ControlFrame = (typeof CONTROL_FRAMES)[number];

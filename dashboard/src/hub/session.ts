@@ -1,7 +1,9 @@
 // The stream, the state it leads to and the latest events, for any number of listeners: in the SharedWorker these are
 // the browser's tabs, in the fallback the one page.
 
-import type { HubEvent, Snapshot } from './protocol';
+import { parse } from './json';
+import type { HubEvent } from './protocol';
+import { snapshotOf } from './shapes';
 import { apply, fromSnapshot, type State } from './state';
 import { HubStream, type Gap, type Link, type World } from './stream';
 
@@ -78,9 +80,12 @@ export class Session {
     const events = this.#waiting;
     if (events.length === 0) return;
     this.#waiting = [];
-    if (this.#state) this.#state = apply(this.#state, events);
+    const before = this.#state;
+    if (before) this.#state = apply(before, events);
     this.#recent = this.#recent.concat(events).slice(-RECENT_EVENTS);
     this.#tell({ kind: 'events', events });
+    const doubt = this.#state?.doubt;
+    if (doubt !== undefined && before?.doubt === undefined) this.#stream.startOver(doubt);
   }
 
   #adopt(state: State) {
@@ -91,8 +96,9 @@ export class Session {
 
   #addGap(gap: Gap) {
     this.#flush();
-    this.#gaps = [...this.#gaps, gap].slice(-KEPT_GAPS);
-    this.#tell({ kind: 'gap', gap });
+    const placed = { ...gap, after: this.#recent.at(-1)?.sequence };
+    this.#gaps = [...this.#gaps, placed].slice(-KEPT_GAPS);
+    this.#tell({ kind: 'gap', gap: placed });
   }
 
   #linkChanged(link: Link) {
@@ -111,7 +117,8 @@ export class Session {
     this.#asksState = true;
     try {
       const response = await this.#world.fetch(`${this.#base}snapshot`, { headers: { accept: 'application/json' } });
-      if (response.ok && !this.#state) this.#adopt(fromSnapshot((await response.json()) as Snapshot));
+      const snapshot = response.ok && snapshotOf([parse(await response.text())]);
+      if (snapshot && !this.#state) this.#adopt(fromSnapshot(snapshot));
     } catch {
       // The link says that the hub is away; the next refusal asks again.
     }

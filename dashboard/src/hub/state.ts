@@ -2,7 +2,9 @@
 // Heartbeats are not events, so a healthy server's `lastSeenAt` is only as fresh as the last event about it;
 // `lastSeen` in ui/format.ts says what may be concluded from that.
 
-import type { Connection, Health, HubEvent, Pattern, Server, Snapshot, SnapshotPart, Stats, Step, Workflow } from './protocol';
+import { HEALTHS, type Connection, type Health, type HubEvent, type Pattern, type Server, type Snapshot, type Stats, type Step, type Workflow } from './protocol';
+import { flag, list, number, text, texts, time, word } from './read';
+import { connectionOf, dataOf, ENDED_FIRST, instanceOf, left, leftUnexpectedly, patternOf, shown, stepOf, tagsOf, workflowIdOf } from './shapes';
 
 export interface State {
   id: string;
@@ -12,18 +14,8 @@ export interface State {
   workflows: Map<string, Workflow>;
   patterns: Map<string, Pattern>;
   stats: Stats;
-}
-
-export function joinSnapshot(parts: SnapshotPart[]): Snapshot {
-  const joined: Snapshot = { id: '', sequence: 0, status: 'healthy', servers: [], workflows: [], patterns: [], stats: NOTHING_COUNTED };
-  for (const { part: _part, parts: _parts, ...content } of parts) {
-    for (const [key, value] of Object.entries(content)) {
-      const record = joined as unknown as Record<string, unknown>;
-      const known = record[key];
-      record[key] = Array.isArray(known) && Array.isArray(value) ? known.concat(value) : value;
-    }
-  }
-  return joined;
+  /** The first event that could not be applied: what it changed is not in here. Only a new snapshot mends it. */
+  doubt?: string;
 }
 
 export function fromSnapshot(snapshot: Snapshot): State {
@@ -45,7 +37,12 @@ export function apply(state: State, events: readonly HubEvent[]): State {
     if (event.sequence <= draft.sequence) continue;
     draft.id = event.id;
     draft.sequence = event.sequence;
-    evolve(draft, event);
+    try {
+      evolve(draft, event);
+    } catch {
+      // One event that this page is wrong about must not keep it from all that follow.
+      draft.doubt ??= event.id;
+    }
   }
   return draft.finish();
 }
@@ -56,6 +53,7 @@ class Draft {
   sequence: number;
   status: Health;
   stats: Stats;
+  doubt?: string;
   readonly #before: State;
   #servers?: Map<string, Server>;
   #workflows?: Map<string, Workflow>;
@@ -67,6 +65,7 @@ class Draft {
     this.sequence = before.sequence;
     this.status = before.status;
     this.stats = before.stats;
+    this.doubt = before.doubt;
   }
 
   server(id: string) {
@@ -98,6 +97,7 @@ class Draft {
       sequence: this.sequence,
       status: this.status,
       stats: this.stats,
+      doubt: this.doubt,
       servers: this.#servers ?? this.#before.servers,
       workflows: this.#workflows ?? this.#before.workflows,
       patterns: this.#patterns ?? this.#before.patterns,
@@ -106,161 +106,173 @@ class Draft {
 }
 
 function evolve(draft: Draft, event: HubEvent) {
-  const data = event.data as any;
+  const data = dataOf(event);
   switch (event.type) {
-    case 'server_connected':
-      return draft.setServer(connected(draft.server(data.connection.id), data.connection, event));
-    case 'server_updated': {
-      const server = draft.server(data.connection.id);
-      if (server) draft.setServer({ ...server, ...described(data.connection), lastSeenAt: event.timestamp });
+    case 'server_connected': {
+      const connection = connectionOf(data.connection, event.serverId);
+      if (connection) draft.setServer(connected(draft.server(connection.id), connection, event));
       return;
     }
-    case 'server_disconnected': {
-      const id: string = event.serverId ?? data.connection.id;
-      const server = draft.server(id) ?? connected(undefined, data.connection, event);
-      draft.setServer({ ...server, status: 'disconnected', reason: data.reason, detail: data.detail, lastSeenAt: data.lastSeenAt ?? server.lastSeenAt });
-      return;
-    }
-    case 'server_health_changed': {
-      const server = draft.server(event.serverId ?? '');
-      if (!server) return;
-      const ill = data.health !== 'healthy';
-      draft.setServer({
-        ...server,
-        health: data.health,
-        reason: ill ? data.reason : undefined,
-        detail: ill ? data.detail : undefined,
-        missedHeartbeats: data.missedHeartbeats ?? 0,
-        lastSeenAt: data.lastSeenAt ?? server.lastSeenAt,
+    case 'server_updated':
+      return changeServer(draft, event, (server) => {
+        const connection = connectionOf(data.connection, event.serverId) ?? server.connection;
+        return { ...server, ...described(connection, event), lastSeenAt: event.timestamp, missedHeartbeats: 0, heartbeatIntervalMs: number(data.heartbeatIntervalMs) ?? server.heartbeatIntervalMs };
       });
+    case 'server_disconnected': {
+      const connection = connectionOf(data.connection, event.serverId);
+      if (connection && !draft.server(connection.id)) draft.setServer(connected(undefined, connection, event));
+      const reason = text(data.reason);
+      return changeServer(draft, event, (server) => ({
+        ...server,
+        status: 'disconnected',
+        reason,
+        detail: text(data.detail),
+        lost: leftUnexpectedly(reason, flag(data.expected)),
+        lastSeenAt: time(data.lastSeenAt) ?? server.lastSeenAt,
+        instances: [],
+      }));
+    }
+    case 'server_instance_connected':
+      return changeServer(draft, event, (server) => ({
+        ...server,
+        instances: [...others(server, data.instanceId), { ...instanceOf(data), connectedAt: event.timestamp, lastSeenAt: event.timestamp }],
+      }));
+    case 'server_instance_disconnected':
+      return changeServer(draft, event, (server) => ({ ...server, instances: others(server, data.instanceId) }));
+    case 'server_health_changed':
+      return changeServer(draft, event, (server) => {
+        const health = word(data.health, HEALTHS) ?? server.health;
+        const ill = health !== 'healthy';
+        return {
+          ...server,
+          health,
+          reason: ill ? text(data.reason) : undefined,
+          detail: ill ? text(data.detail) : undefined,
+          missedHeartbeats: number(data.missedHeartbeats) ?? 0,
+          lastSeenAt: time(data.lastSeenAt) ?? server.lastSeenAt,
+        };
+      });
+    case 'workflow_started': {
+      const workflow = started(event);
+      if (workflow) draft.setWorkflow(workflow);
       return;
     }
-    case 'workflow_started':
-      return draft.setWorkflow(started(event));
     case 'workflow_step_started':
       return changeStep(draft, event, (step) => ({
         ...step,
         status: 'running',
-        serverId: data.serverId,
-        attempt: data.attempt,
+        serverId: text(data.serverId),
+        attempt: number(data.attempt) ?? step.attempt,
         startedAt: event.timestamp,
         endedAt: undefined,
         error: undefined,
       }));
-    case 'workflow_step_completed': {
+    case 'workflow_step_completed':
       changeStep(draft, event, (step) => ({
         ...step,
         status: 'completed',
-        serverId: data.serverId,
-        attempt: data.attempt,
+        serverId: text(data.serverId),
+        attempt: number(data.attempt) ?? step.attempt,
         startedAt: step.status === 'running' ? step.startedAt : undefined,
         endedAt: event.timestamp,
         result: data.result,
         error: undefined,
       }));
-      const workflow = draft.workflow(data.workflowId);
-      if (workflow) {
-        draft.setWorkflow({
-          ...workflow,
-          completedSteps: data.completedSteps ?? workflow.completedSteps,
-          totalSteps: data.totalSteps ?? workflow.totalSteps,
-          steps: makeReady(workflow.steps, data.readySteps ?? []),
-        });
-      }
-      return;
-    }
+      return changeWorkflow(draft, event, (workflow) => ({
+        ...workflow,
+        completedSteps: number(data.completedSteps) ?? workflow.completedSteps,
+        totalSteps: number(data.totalSteps) ?? workflow.totalSteps,
+        steps: makeReady(workflow.steps, texts(data.readySteps)),
+      }));
     case 'workflow_step_failed': {
+      const again = data.willRetry === true;
       changeStep(draft, event, (step) => ({
         ...step,
-        status: data.willRetry ? 'ready' : 'failed',
-        serverId: data.willRetry ? undefined : data.serverId,
-        attempt: data.attempt,
+        status: again ? 'ready' : 'failed',
+        serverId: again ? undefined : text(data.serverId),
+        attempt: number(data.attempt) ?? step.attempt,
         startedAt: step.status === 'running' ? step.startedAt : undefined,
         endedAt: event.timestamp,
         error: data.error,
       }));
-      const workflow = draft.workflow(data.workflowId);
-      const step = workflow?.steps.find(({ id }) => id === data.stepId);
-      if (workflow && step && !data.willRetry && !step.required) {
-        draft.setWorkflow({ ...workflow, completedSteps: workflow.completedSteps + 1, steps: makeReady(workflow.steps, data.readySteps ?? unblocked(workflow.steps)) });
-      }
-      return;
-    }
-    case 'workflow_completed': {
-      const workflow = draft.workflow(data.workflowId);
-      draft.stats = { ...draft.stats, completedWorkflows: draft.stats.completedWorkflows + 1 };
-      if (workflow) draft.setWorkflow({ ...ended(workflow, event.timestamp), status: 'completed' });
-      return;
-    }
-    case 'workflow_failed': {
-      const workflow = draft.workflow(data.workflowId);
-      draft.stats = { ...draft.stats, failedWorkflows: draft.stats.failedWorkflows + 1 };
-      if (!workflow) return;
-      draft.setWorkflow({
-        ...ended(workflow, event.timestamp),
-        status: 'failed',
-        reason: data.reason,
-        error: data.error,
-        failedStep: data.failedStep,
+      return changeWorkflow(draft, event, (workflow) => {
+        const step = workflow.steps.find(({ id }) => id === data.stepId);
+        if (!step || again || step.required) return workflow;
+        const ready = Array.isArray(data.readySteps) ? texts(data.readySteps) : unblocked(workflow.steps);
+        return { ...workflow, completedSteps: workflow.completedSteps + 1, steps: makeReady(workflow.steps, ready) };
       });
-      return;
+    }
+    case 'workflow_completed':
+      draft.stats = { ...draft.stats, completedWorkflows: draft.stats.completedWorkflows + 1 };
+      return changeWorkflow(draft, event, (workflow) => ({ ...ended(workflow, event.timestamp), status: 'completed' }));
+    case 'workflow_failed': {
+      draft.stats = { ...draft.stats, failedWorkflows: draft.stats.failedWorkflows + 1 };
+      const reason = text(data.reason);
+      return changeWorkflow(draft, event, (workflow) => ({
+        ...ended(workflow, event.timestamp),
+        status: reason === 'cancelled' ? 'cancelled' : 'failed',
+        reason,
+        error: data.error,
+        failedStep: text(data.failedStep),
+      }));
     }
     case 'integration_status_changed':
       // With a serverId it is that server's own statement; the hub's status has none.
-      if (event.serverId === undefined) draft.status = data.status;
+      if (event.serverId === undefined) draft.status = word(data.status, HEALTHS) ?? draft.status;
       return;
     case 'pattern_enabled':
-    case 'pattern_disabled':
-      return draft.setPattern({ ...data.pattern, enabled: event.type === 'pattern_enabled' });
+    case 'pattern_disabled': {
+      const pattern = patternOf(data.pattern);
+      if (pattern) draft.setPattern({ ...pattern, enabled: event.type === 'pattern_enabled' });
+    }
   }
 }
 
-function described(connection: Connection) {
-  return { name: connection.name, connection, tags: connection.tags };
+function described(connection: Connection, event: HubEvent) {
+  return { name: connection.name, connection, tags: tagsOf((dataOf(event).connection as { tags?: unknown } | undefined)?.tags) };
 }
 
 function connected(before: Server | undefined, connection: Connection, event: HubEvent): Server {
   return {
     id: connection.id,
-    ...described(connection),
+    ...described(connection, event),
     status: 'connected',
     health: 'healthy',
     lastSeenAt: event.timestamp,
     missedHeartbeats: 0,
-    heartbeatIntervalMs: (event.data.heartbeatIntervalMs as number | undefined) ?? before?.heartbeatIntervalMs,
+    heartbeatIntervalMs: number(dataOf(event).heartbeatIntervalMs) ?? before?.heartbeatIntervalMs,
     connectedAt: event.timestamp,
+    instances: [],
+    sequence: event.sequence,
   };
 }
 
-function started(event: HubEvent): Workflow {
-  const data = event.data as any;
-  const declared: unknown[] = data.steps ?? [];
-  const steps = declared.map((step) => newStep(data.workflowId, typeof step === 'string' ? { id: step } : (step as Partial<Step>)));
+function changeServer(draft: Draft, event: HubEvent, change: (server: Server) => Server) {
+  const server = draft.server(event.serverId ?? connectionOf(dataOf(event).connection)?.id ?? '');
+  if (server) draft.setServer({ ...change(server), sequence: event.sequence });
+}
+
+const others = (server: Server, instanceId: unknown) => server.instances.filter((instance) => instance.instanceId !== instanceId);
+
+function changeWorkflow(draft: Draft, event: HubEvent, change: (workflow: Workflow) => Workflow) {
+  const workflow = draft.workflow(workflowIdOf(event) ?? '');
+  if (workflow) draft.setWorkflow(change(workflow));
+}
+
+function started(event: HubEvent): Workflow | undefined {
+  const data = dataOf(event);
+  const id = workflowIdOf(event);
+  if (id === undefined) return undefined;
+  const steps = list(data.steps).flatMap((declared) => stepOf(declared, id) ?? []);
   return {
-    id: data.workflowId,
-    name: data.name,
-    description: data.description,
+    id,
+    name: shown(data.name) || id,
+    description: shown(data.description),
     status: 'running',
     startedAt: event.timestamp,
     completedSteps: 0,
     totalSteps: steps.length,
-    steps: makeReady(steps, data.readySteps ?? []),
-  };
-}
-
-function newStep(workflowId: string, declared: Partial<Step>): Step {
-  return {
-    id: declared.id ?? '',
-    workflowId,
-    name: declared.name,
-    server: declared.server ?? declared.serverId,
-    tool: declared.tool,
-    dependsOn: declared.dependsOn ?? [],
-    required: declared.required ?? true,
-    timeout: declared.timeout,
-    retries: declared.retries ?? 0,
-    status: 'pending',
-    attempt: 0,
+    steps: makeReady(steps, texts(data.readySteps)),
   };
 }
 
@@ -269,20 +281,16 @@ function makeReady(steps: Step[], ready: string[]): Step[] {
   return steps.map((step) => (step.status === 'pending' && ready.includes(step.id) ? { ...step, status: 'ready' } : step));
 }
 
-/** What is left unfinished never runs, and what was running has failed. */
+/** What had not begun never runs, and what was running was cut short; neither has failed. */
 function ended(workflow: Workflow, at: number): Workflow {
-  const steps = workflow.steps.map((step): Step => {
-    if (step.status === 'ready') return { ...step, status: 'pending' };
-    if (step.status === 'running') return { ...step, status: 'failed', endedAt: at, error: ENDED_FIRST };
-    return step;
-  });
+  const steps = workflow.steps.map((step): Step => (step.status === 'running' ? { ...step, status: 'aborted', endedAt: at, error: ENDED_FIRST } : left(step)));
   return { ...workflow, endedAt: at, steps };
 }
 
 /** The step that a workflow failed by: told by the event, and found among the steps of a snapshot. */
 export function failedStep(workflow: Workflow): string | undefined {
   if (workflow.failedStep !== undefined || workflow.reason !== 'step_failed') return workflow.failedStep;
-  return workflow.steps.find(({ status, required, error }) => status === 'failed' && required && error !== ENDED_FIRST)?.id;
+  return workflow.steps.find(({ status, required }) => status === 'failed' && required)?.id;
 }
 
 /** Pending steps whose dependencies have all ended. */
@@ -293,17 +301,11 @@ function unblocked(steps: Step[]): string[] {
 
 /** A workflow without declared steps gets each one at its first report. */
 function changeStep(draft: Draft, event: HubEvent, change: (step: Step) => Step) {
-  const data = event.data as any;
-  const workflow = draft.workflow(data.workflowId);
-  if (!workflow) return;
-  const known = workflow.steps.some((step) => step.id === data.stepId);
-  const steps = known
-    ? workflow.steps.map((step) => (step.id === data.stepId ? change(step) : step))
-    : [...workflow.steps, change(newStep(data.workflowId, { id: data.stepId }))];
-  draft.setWorkflow({ ...workflow, steps, totalSteps: Math.max(workflow.totalSteps, steps.length) });
+  const id = text(dataOf(event).stepId);
+  if (id === undefined) return;
+  changeWorkflow(draft, event, (workflow) => {
+    const known = workflow.steps.some((step) => step.id === id);
+    const steps = known ? workflow.steps.map((step) => (step.id === id ? change(step) : step)) : [...workflow.steps, change(stepOf(id, workflow.id)!)];
+    return { ...workflow, steps, totalSteps: Math.max(workflow.totalSteps, steps.length) };
+  });
 }
-
-/** The hub's words for a step that its workflow's end cut short. */
-const ENDED_FIRST = 'the workflow ended first';
-
-const NOTHING_COUNTED: Stats = { completedWorkflows: 0, failedWorkflows: 0, sseClients: 0, uptimeMs: 0 };

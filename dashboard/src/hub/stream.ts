@@ -1,18 +1,10 @@
 // One EventSource on /events, kept alive. It reads the control frames, asks for a snapshot where one is needed,
 // and says at every moment how the connection really stands. Never decides what an event means.
 
-import { joinSnapshot } from './state';
-import {
-  CONTROL_FRAMES,
-  type ControlFrame,
-  type HubEvent,
-  type Snapshot,
-  type SnapshotPart,
-  type StreamClosing,
-  type StreamGap,
-  type StreamOpened,
-  type Verdict,
-} from './protocol';
+import { parse } from './json';
+import { CONTROL_FRAMES, type ControlFrame, type HubEvent, type Snapshot, type Verdict } from './protocol';
+import { fields, number, text, word, type Fields } from './read';
+import { eventOf, snapshotOf } from './shapes';
 
 export type Phase =
   /** The first connection has not been answered yet. */
@@ -43,10 +35,14 @@ export interface Link {
   cursor?: string;
 }
 
-/** Events that the log could not give us any more: the state is fresh again, the feed has a hole. */
+/** Events that the page could not get or not read: the state is fresh again, the feed has a hole. */
 export interface Gap {
   at: number;
   reason: string;
+  /** The one event that is missing. */
+  eventId?: string;
+  /** The last event that the page then had, by its place in the log. */
+  after?: number;
   afterId?: string;
   nextId?: string;
 }
@@ -73,7 +69,7 @@ export class HubStream {
   #source?: EventSource;
   #retryTimer?: number;
   #failures = 0;
-  #parts: SnapshotPart[] = [];
+  #parts: Fields[] = [];
   #asksSnapshot = false;
   readonly #base: string;
   readonly #handler: StreamHandler;
@@ -125,49 +121,63 @@ export class HubStream {
     const now = this.#world.now();
     this.link.lastFrameAt = now;
     if (this.link.phase === 'stale') this.#enter('open');
-    const data = message.data ? JSON.parse(message.data) : {};
+    const data = read(message.data);
     switch (name) {
-      case 'event':
-        this.link.cursor = message.lastEventId || data.id;
-        return this.#handler.event(data as HubEvent);
+      case 'event': {
+        const event = eventOf(data);
+        if (!event) return this.startOver(message.lastEventId);
+        this.link.cursor = message.lastEventId || event.id;
+        return this.#handler.event(event);
+      }
       case 'bookmark':
         if (message.lastEventId && this.#parts.length === 0) this.link.cursor = message.lastEventId;
         return this.#report();
       case 'stream_opened':
-        return this.#opened(data as StreamOpened, message.lastEventId);
+        return this.#opened(data, message.lastEventId);
       case 'snapshot':
-        return this.#snapshotPart(data as SnapshotPart, message.lastEventId);
-      case 'stream_gap': {
-        const { reason, afterId, nextId } = data as StreamGap;
-        this.#handler.gap({ at: now, reason, afterId, nextId });
+        return this.#snapshotPart(data, message.lastEventId);
+      case 'stream_gap':
+        this.#handler.gap({ at: now, reason: text(data.reason) ?? 'unknown', afterId: text(data.afterId), nextId: text(data.nextId) });
         // The events in between changed things that we now don't know of.
         return this.#open(true);
-      }
       case 'stream_closing':
-        return this.#enter('closed', { reason: (data as StreamClosing).reason });
+        return this.#enter('closed', { reason: text(data.reason) });
     }
   }
 
-  #opened(opened: StreamOpened, id: string) {
+  /** There is an event that the page can't make sense of: it says so, and asks the hub what has come of it. */
+  startOver(eventId: string) {
+    this.#handler.gap({ at: this.#world.now(), reason: 'unreadable', eventId });
+    this.#open(true);
+  }
+
+  #opened(opened: Fields, id: string) {
     const now = this.#world.now();
-    this.#failures = 0;
+    const verdict = word(opened.verdict, VERDICTS);
     this.#parts = [];
-    this.link.keepAliveMs = opened.keepAliveMs || DEFAULT_KEEPALIVE_MS;
-    if (opened.verdict === 'gap') {
-      const afterId = opened.requestedId ?? this.link.cursor;
-      this.#handler.gap({ at: now, reason: opened.reason ?? 'expired', afterId, nextId: opened.oldestId });
+    this.link.keepAliveMs = number(opened.keepAliveMs) || DEFAULT_KEEPALIVE_MS;
+    if (verdict === 'gap') {
+      const afterId = text(opened.requestedId) ?? this.link.cursor;
+      this.#handler.gap({ at: now, reason: text(opened.reason) ?? 'expired', afterId, nextId: text(opened.oldestId) });
       if (!this.#asksSnapshot) return this.#open(true);
     }
-    if (opened.verdict === 'resumed') this.link.resumes += 1;
+    if (verdict === 'resumed') this.link.resumes += 1;
     if (id) this.link.cursor = id;
-    return this.#enter('open', { verdict: opened.verdict, openedAt: now });
+    // With a snapshot the connection has proved itself only once that could be read.
+    if (!this.#asksSnapshot) this.#failures = 0;
+    return this.#enter('open', { verdict, openedAt: now });
   }
 
-  #snapshotPart(part: SnapshotPart, id: string) {
+  #snapshotPart(part: Fields, id: string) {
     this.#parts.push(part);
-    if (this.#parts.length < part.parts) return;
-    const snapshot = joinSnapshot(this.#parts);
+    if (this.#parts.length < (number(part.parts) ?? 1)) return;
+    const snapshot = snapshotOf(this.#parts);
     this.#parts = [];
+    if (!snapshot) {
+      this.close();
+      return this.#retry('refused', REFUSED_RETRY_MS, 'This page can’t read the state that the hub sends: the two may be of different versions. Reloading the page may help.');
+    }
+    this.#failures = 0;
     this.link.cursor = id || snapshot.id;
     this.#handler.snapshot(snapshot);
     this.#report();
@@ -200,13 +210,16 @@ export class HubStream {
     if (source !== this.#source) return;
     // Whoever signs in next may see something else: that begins with a snapshot.
     if (status === 401) return this.#enter('signed_out', { reason: detail, cursor: undefined });
-    const refused = status >= 400;
-    const limit = refused ? REFUSED_RETRY_MS : LONGEST_RETRY_MS;
-    const wait = refused ? limit : Math.min(FIRST_RETRY_MS * 2 ** this.#failures, limit);
+    if (status >= 400) return this.#retry('refused', REFUSED_RETRY_MS, detail);
+    const wait = Math.min(FIRST_RETRY_MS * 2 ** this.#failures, LONGEST_RETRY_MS);
     this.#failures += 1;
+    // After the hub's own word the end of the stream is no news.
+    this.#retry(this.link.phase === 'closed' ? undefined : 'lost', wait);
+  }
+
+  #retry(phase: Phase | undefined, wait: number, reason?: string) {
     const delay = wait * (0.75 + this.#world.random() / 2);
-    if (refused) this.#enter('refused', { reason: detail, retryAt: this.#world.now() + delay });
-    else if (this.link.phase !== 'closed') this.#enter('lost', { retryAt: this.#world.now() + delay });
+    if (phase) this.#enter(phase, { reason, retryAt: this.#world.now() + delay });
     this.#retryTimer = this.#world.setTimeout(() => this.open(), delay);
   }
 
@@ -222,10 +235,22 @@ export class HubStream {
   }
 }
 
-function problemText(problem: unknown): string | undefined {
-  const { detail, title } = (problem ?? {}) as { detail?: string; title?: string };
-  return detail ?? title;
+/** A frame's data, field by field; of what is no JSON none. */
+function read(data: string): Fields {
+  try {
+    return fields(parse(data));
+  } catch {
+    return {};
+  }
 }
+
+/** What a problem document says. */
+export function problemText(problem: unknown): string | undefined {
+  const { detail, title } = fields(problem);
+  return text(detail) ?? text(title);
+}
+
+const VERDICTS = ['live', 'resumed', 'replay', 'gap'] as const;
 
 const CLOSED = 2;
 const DEFAULT_KEEPALIVE_MS = 15_000;

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { pretty } from '../hub/json';
 import type { StepStatus, WorkflowStatus } from '../hub/protocol';
 import type { Span, Standing } from '../health-log';
 import { ago, duration, exact } from './format';
@@ -14,6 +15,7 @@ export function HealthMark({ standing }: { standing: Standing }) {
       {standing === 'degraded' && <path d="M6 1.2 11.4 10.8H.6Z" />}
       {standing === 'unhealthy' && <path d="M3.6 1h4.8L11 3.6v4.8L8.4 11H3.6L1 8.4V3.6Z" />}
       {standing === 'unhealthy' && <path class="hole" d="M4.1 4.1l3.8 3.8M7.9 4.1 4.1 7.9" />}
+      {standing === 'lost' && <path class="ring" d="M2.2 2.2l7.6 7.6M9.8 2.2 2.2 9.8" />}
       {standing === 'disconnected' && <circle class="ring" cx="6" cy="6" r="4" />}
     </svg>
   );
@@ -29,10 +31,22 @@ export function HealthWord({ standing }: { standing: Standing }) {
 }
 
 export const STANDINGS: Record<Standing, string> = {
+  lost: 'Lost',
   unhealthy: 'Unhealthy',
   degraded: 'Degraded',
   healthy: 'Healthy',
   disconnected: 'Disconnected',
+};
+
+/** A step's status in words; those of one whose workflow ended say so. */
+export const STEP_WORDS: Record<StepStatus, string> = {
+  pending: 'pending',
+  ready: 'ready',
+  running: 'running',
+  completed: 'completed',
+  failed: 'failed',
+  aborted: 'cut short',
+  skipped: 'not run',
 };
 
 export function StepMark({ status }: { status: StepStatus | WorkflowStatus }) {
@@ -44,6 +58,8 @@ export function StepMark({ status }: { status: StepStatus | WorkflowStatus }) {
       {status === 'running' && <path class="ring spin" d="M6 1.5A4.5 4.5 0 0 1 10.5 6" />}
       {status === 'completed' && <path class="ring" d="M1.8 6.4 4.8 9.4 10.4 2.8" />}
       {status === 'failed' && <path class="ring" d="M2.2 2.2l7.6 7.6M9.8 2.2 2.2 9.8" />}
+      {(status === 'cancelled' || status === 'aborted') && <path class="ring" d="M6 1.5a4.5 4.5 0 1 1 0 9 4.5 4.5 0 0 1 0-9ZM2.8 9.2l6.4-6.4" />}
+      {status === 'skipped' && <path class="ring" d="M2 6h8" />}
     </svg>
   );
 }
@@ -56,10 +72,10 @@ export function Time({ at, children }: { at: number; children?: ComponentChildre
   );
 }
 
-export function Tags({ tags }: { tags?: Record<string, string> }) {
+export function Tags({ tags }: { tags: Record<string, string> }) {
   return (
     <>
-      {Object.entries(tags ?? {}).map(([key, value]) => (
+      {Object.entries(tags).map(([key, value]) => (
         <span class="tag" key={key} title={`${key}: ${value}`}>
           <span class="tag-key">{key}</span> {value}
         </span>
@@ -88,12 +104,12 @@ export function Strip({ spans, label }: { spans: Span[]; label: string }) {
   );
 }
 
-const LEVELS: Record<Standing, number> = { healthy: 6, degraded: 13, unhealthy: 20, disconnected: 1.5 };
+const LEVELS: Record<Standing, number> = { healthy: 6, degraded: 13, unhealthy: 20, lost: 20, disconnected: 1.5 };
 
 export function stripLabel(spans: Span[], windowLabel: string): string {
   const total = spans.reduce((sum, span) => sum + (span.standing ? span.to - span.from : 0), 0);
   if (total === 0) return `No health known in the last ${windowLabel}`;
-  const parts = (['healthy', 'degraded', 'unhealthy', 'disconnected'] as const).flatMap((standing) => {
+  const parts = (['healthy', 'degraded', 'unhealthy', 'lost', 'disconnected'] as const).flatMap((standing) => {
     const time = spans.reduce((sum, span) => sum + (span.standing === standing ? span.to - span.from : 0), 0);
     if (time === 0) return [];
     return `${STANDINGS[standing].toLowerCase()} ${time === total ? `throughout ${duration(time)}` : duration(time)}`;
@@ -244,14 +260,17 @@ export function Fact({ name, children }: { name: string; children: ComponentChil
 
 /** JSON with its parts told apart. Built as elements: text never becomes markup. */
 export function Json({ value }: { value: unknown }) {
-  const text = JSON.stringify(value, null, 2) ?? 'null';
-  const parts = text.split(/("(?:[^"\\]|\\.)*"(?:\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/);
+  const text = pretty(value);
+  // Half a megabyte in colours would be tens of thousands of elements.
+  const parts = text.length > COLOURED ? [text] : text.split(/("[^"\\]*(?:\\.[^"\\]*)*"(?:\s*:)?|\b(?:true|false|null)\b|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/);
   return (
     <pre class="json" tabIndex={0}>
       {parts.map((part, index) => (index % 2 === 0 ? part : <span class={kindOf(part)}>{part}</span>))}
     </pre>
   );
 }
+
+const COLOURED = 200_000;
 
 function kindOf(part: string) {
   if (part.startsWith('"')) return part.endsWith(':') ? 'j-key' : 'j-text';

@@ -88,8 +88,15 @@ export function GapBanner() {
 }
 
 /** What a gap means for what the reader sees. */
-function missing({ reason, afterId, nextId }: Gap) {
+function missing({ reason, eventId, afterId, nextId }: Gap) {
   const after = afterId && <code>{afterId}</code>;
+  if (reason === 'unreadable') {
+    return (
+      <>
+        The state shown is the hub's own, read afresh{eventId && <>; the event <code>{eventId}</code> is missing from the feed, not from the hub</>}.
+      </>
+    );
+  }
   if (reason !== 'expired' && reason !== 'corrupt') {
     return <>The page has started over with what the hub holds now{after && <>; whatever came after {after} in the log it knew is not in it</>}.</>;
   }
@@ -141,7 +148,7 @@ export function describe(link: Link, gap: boolean): Words {
     case 'connecting':
       return { tone: 'wait', word: 'Connecting', meaning: 'Waiting for the hub to answer.' };
     case 'open':
-      if (gap) return { tone: 'warn', word: 'Live, after a gap', meaning: 'The stream is live and the state is fresh, but some events in between could not be had any more.' };
+      if (gap) return { tone: 'warn', word: 'Live, after a gap', meaning: 'The stream is live and the state is fresh, but some events in between are missing here.' };
       if (link.verdict === 'resumed' && Date.now() - (link.openedAt ?? 0) < JUST_RESUMED_MS) {
         return { tone: 'good', word: 'Resumed', meaning: 'The connection had broken. The stream went on right after the last event this page had: nothing was missed.' };
       }

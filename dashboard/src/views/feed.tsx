@@ -1,10 +1,14 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { api, HubError, type HistoryQuery } from '../hub/api';
+import { pretty } from '../hub/json';
 import type { HubEvent } from '../hub/protocol';
+import { text } from '../hub/read';
+import { dataOf, workflowIdOf } from '../hub/shapes';
 import { EVERYTHING, matches, type Feed, type FeedFilter } from '../feed';
 import { go, link } from '../router';
 import { store, useStore } from '../store';
 import { Code, CopyButton, Drawer, Empty, Fact, Facts, Json, Search } from '../ui/bits';
+import { Guard } from '../ui/guard';
 import { clock, exact, MINUTE, number, plural, reason, summary } from '../ui/format';
 import { usePhone, useWindow } from '../ui/virtual';
 import { eventCurl, getCurl, streamCurl } from './curl';
@@ -73,7 +77,11 @@ export function LiveFeed({ selected }: { selected?: string }) {
           )}
         </Empty>
       )}
-      {selected !== undefined && <EventDrawer key={selected} id={selected} known={feed.events.find(({ id }) => id === selected)} />}
+      {selected !== undefined && (
+        <Guard key={selected} what="This event">
+          <EventDrawer id={selected} known={feed.events.find(({ id }) => id === selected)} />
+        </Guard>
+      )}
     </section>
   );
 }
@@ -98,7 +106,6 @@ function Rows({ events, feed, selected }: { events: HubEvent[]; feed: Feed; sele
       <ol class="feed" aria-label="Events, newest first" style={{ paddingTop: `${before}px`, paddingBottom: `${after}px` }}>
         {events.slice(first, last).map((event, index) => {
           const hole = feed.gapBetween(events[first + index + 1], event);
-          const workflowId = event.data.workflowId as string | undefined;
           return (
             <li key={event.id} class={`feed-row${event.id === selected ? ' selected' : ''}${hole ? ' after-hole' : ''}`} title={hole && `Events before this one are missing: ${reason(hole.reason)}`}>
               <a href={link('events', event.id)}>
@@ -111,8 +118,10 @@ function Rows({ events, feed, selected }: { events: HubEvent[]; feed: Feed; sele
                   {event.type}
                 </span>
                 <span class="subject">{event.serverId}</span>
-                <span class="subject in-workflow">{workflowId}</span>
-                <span class="summary">{summary(event)}</span>
+                <span class="subject in-workflow">{workflowIdOf(event)}</span>
+                <Guard what="This event" inline>
+                  <Summary event={event} />
+                </Guard>
               </a>
             </li>
           );
@@ -120,6 +129,15 @@ function Rows({ events, feed, selected }: { events: HubEvent[]; feed: Feed; sele
       </ol>
     </div>
   );
+}
+
+function Summary({ event }: { event: HubEvent }) {
+  return <span class="summary">{shortened(summary(event))}</span>;
+}
+
+/** A line shows a few hundred characters; a browser that lays out all of a long one for each row is slow. */
+function shortened(line: string) {
+  return line.length > LINE ? `${line.slice(0, LINE)}…` : line;
 }
 
 interface TypeFilterProps {
@@ -262,9 +280,12 @@ function useReplay(since: number | undefined, query: HistoryQuery): Replay | und
         const answer = await api.history({ ...query, since, limit: 1000, cursor: now.more }, signal);
         store.feed.prepend(answer.events);
         store.changed();
-        now = { ...now, loaded: now.loaded + answer.events.length, more: answer.nextCursor ?? undefined, truncated: now.truncated || answer.truncated === true };
+        now = { ...now, loaded: now.loaded + answer.events.length, more: answer.nextCursor, truncated: now.truncated || answer.truncated };
         setProgress(now);
-        if (!now.more) break;
+        if (!now.more) {
+          if (since !== undefined && !now.truncated && !query.type && !query.serverId && !query.workflowId) store.feed.reaches(since);
+          break;
+        }
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -286,7 +307,7 @@ function historyQuery(feed: Feed, { types, server, workflow }: FeedFilter): Hist
   return {
     type: [...types].join(',') || undefined,
     serverId: server && feed.events.some((event) => event.serverId === server) ? server : undefined,
-    workflowId: workflow && feed.events.some((event) => event.data.workflowId === workflow) ? workflow : undefined,
+    workflowId: workflow && feed.events.some((event) => workflowIdOf(event) === workflow) ? workflow : undefined,
   };
 }
 
@@ -301,13 +322,14 @@ function EventDrawer({ id, known }: { id: string; known?: HubEvent }) {
     });
   }, [id, known !== undefined]);
   const event = known ?? fetched;
-  const workflowId = event?.data.workflowId as string | undefined;
+  const workflowId = event && workflowIdOf(event);
+  const by = event && text(dataOf(event).by);
   return (
     <Drawer title={event ? <span class={`type ${typeClass(event.type)}`}><i aria-hidden="true" />{event.type}</span> : 'Event'} onClose={() => go('events')}>
       {problem && <p>{problem}</p>}
       {event && (
         <>
-          <p class="lead">{summary(event)}</p>
+          <p class="lead summary">{shortened(summary(event))}</p>
           <Facts>
             <Fact name="Time">{exact(event.timestamp)}</Fact>
             <Fact name="Sequence">{number(event.sequence)}</Fact>
@@ -319,6 +341,7 @@ function EventDrawer({ id, known }: { id: string; known?: HubEvent }) {
                 <a href={link('servers', event.serverId)}>{event.serverId}</a>
               </Fact>
             )}
+            {by && <Fact name="By">{by}</Fact>}
             {workflowId && (
               <Fact name="Workflow">
                 <a href={link('workflows', workflowId)}>{workflowId}</a>
@@ -326,7 +349,7 @@ function EventDrawer({ id, known }: { id: string; known?: HubEvent }) {
             )}
           </Facts>
           <div class="actions">
-            <CopyButton text={() => JSON.stringify(event, null, 2)} label="Copy JSON" />
+            <CopyButton text={() => pretty(event)} label="Copy JSON" />
             <CopyButton text={() => getCurl(`/events/${event.id}`)} label="Copy as curl" />
             <CopyButton text={() => `${streamCurl({})} \\\n  -H 'Last-Event-ID: ${event.id}'`} label="Copy curl that resumes here" />
           </div>
@@ -338,3 +361,4 @@ function EventDrawer({ id, known }: { id: string; known?: HubEvent }) {
 }
 
 const REPLAY_PAGES = 20;
+const LINE = 600;

@@ -1,11 +1,13 @@
 import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { write } from '../hub/json';
 import type { Server } from '../hub/protocol';
 import type { HealthLog, Standing } from '../health-log';
 import { link } from '../router';
 import type { State } from '../hub/state';
 import { useStore } from '../store';
 import { Code, Empty, HealthMark, HealthWord, Search, Segments, STANDINGS, Strip, stripLabel, Tags, type Segment } from '../ui/bits';
-import { DAY, HOUR, lastSeen, MINUTE, number, plural, why } from '../ui/format';
+import { DAY, HOUR, lastSeen, MINUTE, number, plural, troubleBefore, why } from '../ui/format';
+import { Guard } from '../ui/guard';
 import { usePhone, useWindow } from '../ui/virtual';
 import { registerCurl } from './curl';
 import { ServerDrawer } from './server';
@@ -23,7 +25,7 @@ export function Fleet({ state, selected }: { state: State; selected?: string }) 
   const [span, setSpan] = useState(HOUR);
 
   const fleet = useMemo(() => [...state.servers.values()].filter(isRecent), [state.servers]);
-  const tags = useMemo(() => [...new Set(fleet.flatMap((server) => Object.entries(server.tags ?? {}).map(([key, value]) => `${key}:${value}`)))].sort(), [fleet]);
+  const tags = useMemo(() => [...new Set(fleet.flatMap((server) => Object.entries(server.tags).map(([key, value]) => `${key}:${value}`)))].sort(), [fleet]);
   const matching = useMemo(() => fleet.filter((server) => found(server, search) && (!tag || hasTag(server, tag))), [fleet, search, tag]);
   const rows = useMemo(
     () => matching.filter((server) => show === 'all' || standing(server) === show).sort(order(sort.column, sort.down)),
@@ -35,7 +37,7 @@ export function Fleet({ state, selected }: { state: State; selected?: string }) 
   for (const server of matching) counts.set(standing(server), (counts.get(standing(server)) ?? 0) + 1);
   const segments: Segment<Show>[] = [
     { value: 'all', label: 'All', count: matching.length },
-    ...(['healthy', 'degraded', 'unhealthy', 'disconnected'] as const).map((value) => ({
+    ...(['healthy', 'degraded', 'unhealthy', 'lost', 'disconnected'] as const).map((value) => ({
       value,
       label: STANDINGS[value],
       count: counts.get(value) ?? 0,
@@ -87,7 +89,11 @@ export function Fleet({ state, selected }: { state: State; selected?: string }) 
       ) : (
         <Table rows={rows} phone={phone} span={span} sort={sort} onSort={setSort} healthLog={healthLog} selected={selected} />
       )}
-      {selected !== undefined && <ServerDrawer id={selected} server={state.servers.get(selected)} state={state} />}
+      {selected !== undefined && (
+        <Guard key={selected} what="This server">
+          <ServerDrawer id={selected} server={state.servers.get(selected)} state={state} />
+        </Guard>
+      )}
     </section>
   );
 }
@@ -159,8 +165,10 @@ function Table({ rows, phone, span, sort, onSort, healthLog, selected }: TablePr
             const stands = standing(server);
             const spans = healthLog.spans(server.id, to - span, to, stands, server.connectedAt);
             const seen = lastSeen(server, to);
-            const reason = why(server);
-            const { tools = [], resources = [] } = server.connection.capabilities ?? {};
+            const trouble = healthLog.trouble(server.id, to - HOUR);
+            // One short illness is for the strip to tell; more are a habit, and still one while the server is well.
+            const reason = why(server) || (trouble && trouble.times > 1 ? troubleBefore(trouble, 'the last hour', to) : '');
+            const { tools, resources } = server.connection.capabilities;
             return (
               <div
                 class={`row ${stands}${server.id === selected ? ' selected' : ''}`}
@@ -225,7 +233,7 @@ function NoServers() {
 }
 
 export function standing(server: Server): Standing {
-  return server.status === 'disconnected' ? 'disconnected' : server.health;
+  return server.status === 'connected' ? server.health : server.lost ? 'lost' : 'disconnected';
 }
 
 /** A server that left is shown for a day. */
@@ -235,8 +243,8 @@ function isRecent(server: Server) {
 
 function found(server: Server, search: string) {
   if (!search) return true;
-  const { tools = [], resources = [] } = server.connection.capabilities ?? {};
-  const text = `${server.id} ${server.name} ${server.connection.transport} ${why(server)} ${JSON.stringify([tools, resources, server.tags])}`.toLowerCase();
+  const { tools, resources } = server.connection.capabilities;
+  const text = `${server.id} ${server.name} ${server.connection.transport} ${why(server)} ${write([tools, resources, server.tags])}`.toLowerCase();
   return search
     .toLowerCase()
     .split(/\s+/)
@@ -245,10 +253,10 @@ function found(server: Server, search: string) {
 
 function hasTag(server: Server, tag: string) {
   const colon = tag.indexOf(':');
-  return server.tags?.[tag.slice(0, colon)] === tag.slice(colon + 1);
+  return server.tags[tag.slice(0, colon)] === tag.slice(colon + 1);
 }
 
-const SEVERITY: Record<Standing, number> = { unhealthy: 0, degraded: 1, disconnected: 2, healthy: 3 };
+const SEVERITY: Record<Standing, number> = { lost: 0, unhealthy: 1, degraded: 2, healthy: 3, disconnected: 4 };
 
 const byName = new Intl.Collator('en', { numeric: true });
 
@@ -262,9 +270,9 @@ function order(column: Column, down: boolean) {
       case 'transport':
         return byName.compare(a.connection.transport ?? '', b.connection.transport ?? '');
       case 'tools':
-        return (b.connection.capabilities?.tools?.length ?? 0) - (a.connection.capabilities?.tools?.length ?? 0);
+        return b.connection.capabilities.tools.length - a.connection.capabilities.tools.length;
       case 'resources':
-        return (b.connection.capabilities?.resources?.length ?? 0) - (a.connection.capabilities?.resources?.length ?? 0);
+        return b.connection.capabilities.resources.length - a.connection.capabilities.resources.length;
       case 'seen':
         return b.lastSeenAt - a.lastSeenAt;
     }

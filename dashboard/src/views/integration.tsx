@@ -1,24 +1,27 @@
 import { useEffect, useState } from 'preact/hooks';
 import { api, HubError, origin } from '../hub/api';
-import type { Health, HubEvent, Stats } from '../hub/protocol';
+import { HEALTHS, type Health, type HubEvent, type Stats } from '../hub/protocol';
+import { number as numberOf, text, word } from '../hub/read';
+import { dataOf } from '../hub/shapes';
 import type { State } from '../hub/state';
 import type { Span } from '../health-log';
 import { link } from '../router';
 import { store, useStore } from '../store';
 import { HealthMark, STANDINGS, Strip, stripLabel, Time } from '../ui/bits';
-import { clock, duration, HOUR, number, plural, sentence, stamp, exact } from '../ui/format';
+import { because, clock, duration, exact, HOUR, number, plural, sentence, stamp } from '../ui/format';
 
 export function Integration({ state }: { state: State }) {
-  const { statusLog, logBegan } = useStore();
+  const { statusLog, statusSince, link: stream } = useStore();
   const { status, asOf, problem, refresh } = useStatus();
   const servers = [...state.servers.values()];
   const connected = servers.filter((server) => server.status === 'connected');
   const healthy = connected.filter((server) => server.health === 'healthy');
-  const lost = servers.filter((server) => server.status === 'disconnected' && server.reason === 'heartbeat_timeout');
-  const sum = (kind: 'tools' | 'resources') => connected.reduce((total, server) => total + (server.connection.capabilities?.[kind]?.length ?? 0), 0);
+  const lost = servers.filter((server) => server.lost);
+  const sum = (kind: 'tools' | 'resources') => connected.reduce((total, server) => total + server.connection.capabilities[kind].length, 0);
   const running = [...state.workflows.values()].filter((workflow) => workflow.status === 'running');
   const now = Date.now();
   const changes = statusLog.toReversed();
+  const live = stream.phase === 'open' ? 'is live' : `is as of ${clock(stream.lastFrameAt ?? stream.since)}, for the stream is not live`;
   return (
     <section class="view scrolling integration" aria-labelledby="integration-title">
       <h1 id="integration-title" class="visually-hidden">
@@ -43,7 +46,7 @@ export function Integration({ state }: { state: State }) {
           {plural(status.selfSuspect.silent, 'server')} went silent at once, <Time at={status.selfSuspect.since} />. The hub suspects its own network rather than them and disconnects nobody for now.
         </p>
       )}
-      <StatusStrip changes={statusLog} now={now} status={state.status} began={logBegan} />
+      <StatusStrip changes={statusLog} now={now} status={state.status} began={statusSince} />
       <div class="columns">
         <div>
           <h2>Counters</h2>
@@ -62,7 +65,7 @@ export function Integration({ state }: { state: State }) {
             {status && asOf !== undefined && <Counter name="Hub up for" value={duration(status.uptimeMs + (now - asOf))} />}
           </dl>
           <p class="hint">
-            {problem ?? (asOf === undefined ? '' : `Stream clients as of ${clock(asOf)}; all else is live.`)}{' '}
+            {problem ?? (asOf === undefined ? '' : `Stream clients as of ${clock(asOf)}; all else ${live}.`)}{' '}
             <button type="button" class="button small" onClick={refresh}>
               Ask again
             </button>
@@ -82,7 +85,7 @@ export function Integration({ state }: { state: State }) {
                     {stamp(event.timestamp)}
                   </time>
                   <a href={link('events', event.id)}>
-                    <HealthMark standing={event.data.status as Health} /> {changeInWords(event)}
+                    <HealthMark standing={statusOf(event)} /> {changeInWords(event)}
                   </a>
                 </li>
               ))}
@@ -119,7 +122,7 @@ interface StatusStripProps {
   changes: HubEvent[];
   now: number;
   status: Health;
-  /** When the log's oldest event happened: of a time before it nothing is known. */
+  /** From when on the changes are all of them: of a time before nothing is known. */
   began?: number;
 }
 
@@ -130,11 +133,11 @@ function StatusStrip({ changes, now, status, began = now }: StatusStripProps) {
   const before = changes.findLast((event) => event.timestamp <= from);
   const known = before ? from : Math.max(from, Math.min(began, now));
   const spans: Span[] = [{ from, to: known }];
-  let standing = ((before?.data.status ?? inside[0]?.data.previousStatus) as Health | undefined) ?? status;
+  let standing = (before && statusOf(before)) ?? (inside[0] && word(dataOf(inside[0]).previousStatus, HEALTHS)) ?? status;
   let start = known;
   for (const event of inside) {
     spans.push({ from: start, to: event.timestamp, standing });
-    standing = event.data.status as Health;
+    standing = statusOf(event);
     start = event.timestamp;
   }
   spans.push({ from: start, to: now, standing });
@@ -219,17 +222,20 @@ function patternName(name: string) {
 function inWords(status: Health, connected: number, healthy: number, lost: number): string {
   if (connected === 0 && lost === 0) return 'No server is connected, so nothing is ill.';
   const parts = [`${number(healthy)} of ${plural(connected, 'connected server')} ${healthy === 1 ? 'is' : 'are'} healthy`];
-  if (lost > 0) parts.push(`${plural(lost, 'server')} stopped sending heartbeats and ${lost === 1 ? 'counts' : 'count'} as unhealthy`);
+  if (lost > 0) parts.push(`${plural(lost, 'server')} ${lost === 1 ? 'is lost and counts' : 'are lost and count'} as unhealthy`);
   if (status === 'healthy' && healthy === connected && lost === 0) return `All ${plural(connected, 'connected server')} ${connected === 1 ? 'is' : 'are'} healthy.`.replace('All 1', 'The 1');
   return `${parts.join('; ')}.`;
 }
 
 function changeInWords(event: HubEvent): string {
-  const { status, previousStatus, healthyServers, connectedServers, lostServers } = event.data as any;
-  const from = previousStatus ? `, was ${previousStatus}` : '';
-  const lost = lostServers ? `, ${number(lostServers)} lost` : '';
-  return `${sentence(status)}${from} (${number(healthyServers ?? 0)} of ${number(connectedServers ?? 0)} healthy${lost})`;
+  const data = dataOf(event);
+  const count = (name: string) => number(numberOf(data[name]) ?? 0);
+  const before = text(data.previousStatus);
+  const lost = numberOf(data.lostServers) ? `, ${count('lostServers')} lost` : '';
+  return `${STANDINGS[statusOf(event)]}${before ? `, was ${before}` : ''} (${count('healthyServers')} of ${count('connectedServers')} healthy${lost})${because(data)}`;
 }
+
+const statusOf = (event: HubEvent): Health => word(dataOf(event).status, HEALTHS) ?? 'healthy';
 
 /** What only the hub itself can count; asked for once, and again on request. */
 function useStatus() {

@@ -1,9 +1,12 @@
+import { useStore } from '../store';
 import type { Feed } from '../feed';
 import { clock, number, plural } from '../ui/format';
 
-/** Events by type over the last five minutes. The legend is the filter. */
+/** Events by type over the last five minutes, as far as the page knows them. The legend is the filter. */
 export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: ReadonlySet<string>; onToggle: (type: string) => void }) {
-  const bins = feed.rate(Date.now(), BINS, BIN_SECONDS);
+  const { link } = useStore();
+  const now = Date.now();
+  const bins = feed.rate(now, BINS, BIN_SECONDS, link.phase === 'open' ? now : (link.lastFrameAt ?? link.since));
   const totals = new Map<string, number>();
   for (const { counts } of bins) for (const [type, count] of counts) totals.set(type, (totals.get(type) ?? 0) + count);
   const types = [...totals].sort((a, b) => b[1] - a[1]).map(([type]) => type);
@@ -12,23 +15,27 @@ export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: Read
   const top = niceCeiling(peak);
   const all = sums.reduce((sum, count) => sum + count, 0);
   const order = (type: string) => types.indexOf(type);
+  const partial = bins.some(({ complete }) => !complete);
+  const begins = bins.find(({ complete }) => complete)?.second;
+  const label = `${partial ? 'At least ' : ''}${plural(all, 'event')} in the last five minutes, at most ${number(peak)} in ${BIN_SECONDS} seconds`;
   return (
     <div class="rate">
       <div class="rate-chart">
         <span class="rate-top" aria-hidden="true">
           {number(top / BIN_SECONDS)}/s
         </span>
-        <svg viewBox={`0 0 ${BINS * 10} 100`} preserveAspectRatio="none" role="img" aria-label={`${plural(all, 'event')} in the last five minutes, at most ${number(peak)} in ${BIN_SECONDS} seconds`}>
+        <svg viewBox={`0 0 ${BINS * 10} 100`} preserveAspectRatio="none" role="img" aria-label={label}>
           <line class="grid" x1="0" x2={BINS * 10} y1="0.5" y2="0.5" />
           <line class="grid" x1="0" x2={BINS * 10} y1="50" y2="50" />
           <line class="grid" x1="0" x2={BINS * 10} y1="99.5" y2="99.5" />
-          {bins.map(({ second, counts }, index) => {
+          {bins.map(({ second, counts, complete }, index) => {
             let y = 100;
             const parts = [...counts].sort((a, b) => order(a[0]) - order(b[0]));
+            const told = parts.map(([type, count]) => `${number(count)} ${type}`).join(', ');
             return (
               <g key={second}>
-                <rect class="hit" x={index * 10} y="0" width="10" height="100">
-                  <title>{`${clock(second * 1000)}: ${parts.map(([type, count]) => `${number(count)} ${type}`).join(', ') || 'nothing'}`}</title>
+                <rect class={complete ? 'hit' : 'hit unknown'} x={index * 10} y="0" width="10" height="100">
+                  <title>{`${clock(second * 1000)}: ${complete ? told || 'nothing' : told ? `${told}, and what this page has not read` : 'not read by this page'}`}</title>
                 </rect>
                 {parts.map(([type, count]) => {
                   const height = (count / top) * 100;
@@ -40,13 +47,14 @@ export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: Read
             );
           })}
         </svg>
-        <div class="rate-axis" aria-hidden="true">
-          <span>5 m ago</span>
-          <span>now</span>
+        <div class="rate-axis">
+          <span aria-hidden="true">5 m ago</span>
+          {partial && <span class="rate-reach">{begins === undefined ? 'Not all events of this time are on this page' : `Shaded: not all events are on this page; complete from ${clock(begins * 1000)}`}</span>}
+          <span aria-hidden="true">now</span>
         </div>
       </div>
       <div class="legend" role="group" aria-label="Filter by type">
-        {types.length === 0 && <span class="muted">Nothing in the last five minutes</span>}
+        {types.length === 0 && <span class="muted">{partial ? 'Nothing known of the last five minutes' : 'Nothing in the last five minutes'}</span>}
         {types.slice(0, LEGEND).map((type) => (
           <button type="button" key={type} aria-pressed={chosen.has(type)} onClick={() => onToggle(type)}>
             <span class={`type ${typeClass(type)}`}>
@@ -77,6 +85,8 @@ const CORE = [
   'server_updated',
   'server_disconnected',
   'server_health_changed',
+  'server_instance_connected',
+  'server_instance_disconnected',
   'workflow_started',
   'workflow_step_started',
   'workflow_step_completed',

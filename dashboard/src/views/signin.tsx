@@ -27,7 +27,7 @@ export function SignIn() {
         <label for="token">Token</label>
         <input id="token" ref={input} class="field" type="password" autocomplete="current-password" required spellcheck={false} aria-describedby="token-hint" aria-invalid={problem !== undefined} />
         <p id="token-hint" class="hint">
-          It is sent once, to this hub only, and kept in a cookie that scripts cannot read.
+          It is sent once, to this hub only, and not kept. The hub answers with a session of its own, in a cookie that scripts cannot read.
         </p>
         {problem && (
           <p class="problem" role="alert">

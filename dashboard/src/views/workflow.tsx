@@ -1,10 +1,11 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { api } from '../hub/api';
 import type { HubEvent, Step, Workflow } from '../hub/protocol';
+import { workflowIdOf } from '../hub/shapes';
 import { failedStep, type State } from '../hub/state';
 import { link } from '../router';
 import { useStore } from '../store';
-import { CopyButton, Empty, Fact, Facts, Json, StepMark, Time } from '../ui/bits';
+import { CopyButton, Empty, Fact, Facts, Json, STEP_WORDS, StepMark, Time } from '../ui/bits';
 import { duration, errorText, exact, plural, reason, sentence } from '../ui/format';
 import { usePhone } from '../ui/virtual';
 import { attemptsOf, lanesOf, layOut, ticks, type Attempt } from '../workflow-layout';
@@ -57,6 +58,15 @@ function Details({ workflow, state }: { workflow: Workflow; state: State }) {
         <CopyButton small text={() => getCurl(`/workflows/${workflow.id}`)} label="Copy as curl" />
       </header>
       {workflow.description && <p class="muted lead">{workflow.description}</p>}
+      {workflow.status === 'cancelled' && (
+        <div class="failure calm" role="group" aria-label="Why it was cancelled">
+          <StepMark status="cancelled" />
+          <div>
+            <b>Cancelled</b>
+            <p>{errorText(workflow.error)}</p>
+          </div>
+        </div>
+      )}
       {workflow.status === 'failed' && (
         <div class="failure" role="group" aria-label="Why it failed">
           <StepMark status="failed" />
@@ -134,9 +144,9 @@ function GraphView({ steps, chosen, onChoose }: { steps: Step[]; chosen?: string
               <StepMark status={step.status} />
               <span class="node-name">{step.name ?? step.id}</span>
               {step.attempt > 1 && <span class="node-attempt">#{step.attempt}</span>}
-              <span class="node-where">{where ?? step.status}</span>
+              <span class="node-where">{where ?? STEP_WORDS[step.status]}</span>
               <span class="visually-hidden">
-                {where && step.status}
+                {where && STEP_WORDS[step.status]}
                 {step.dependsOn.length > 0 && `, after ${step.dependsOn.join(', ')}`}
               </span>
             </button>
@@ -188,7 +198,7 @@ function Timeline({ workflow, attempts, state, chosen, onChoose }: TimelineProps
                 {row.map((attempt) => {
                   const took = (attempt.to ?? end) - attempt.from;
                   const text = `${name(attempt.stepId)}${attempt.attempt > 1 ? ` #${attempt.attempt}` : ''}`;
-                  const label = `${text}, attempt ${attempt.attempt}, ${attempt.status}${attempt.status === 'running' ? ' for' : ' after'} ${duration(took)}`;
+                  const label = `${text}, attempt ${attempt.attempt}, ${STEP_WORDS[attempt.status]}${attempt.status === 'running' ? ' for' : ' after'} ${duration(took)}`;
                   return (
                     <button
                       type="button"
@@ -227,9 +237,9 @@ function StepPanel({ step, attempts, onClose }: { step: Step; attempts: Attempt[
       </header>
       <p class={`status-word step-${step.status}`}>
         <StepMark status={step.status} />
-        {sentence(step.status)}
+        {sentence(STEP_WORDS[step.status])}
       </p>
-      {errorText(step.error) && <pre class="error-text">{errorText(step.error)}</pre>}
+      {step.status === 'aborted' ? <p class="muted">It was running when its workflow ended; it did not fail by itself.</p> : errorText(step.error) && <pre class="error-text">{errorText(step.error)}</pre>}
       <Facts>
         <Fact name="Id">
           <code>{step.id}</code>
@@ -258,9 +268,9 @@ function StepPanel({ step, attempts, onClose }: { step: Step; attempts: Attempt[
           <ol class="attempts">
             {attempts.map((attempt) => (
               <li key={attempt.attempt}>
-                <StepMark status={attempt.status === 'abandoned' ? 'pending' : attempt.status} />
+                <StepMark status={attempt.status} />
                 <div>
-                  <b>#{attempt.attempt}</b> {attempt.status}
+                  <b>#{attempt.attempt}</b> {STEP_WORDS[attempt.status]}
                   {attempt.to !== undefined && ` after ${duration(attempt.to - attempt.from)}`}
                   {attempt.serverId && ` on ${attempt.serverId}`}
                   <span class="muted" title={exact(attempt.from)}>
@@ -295,7 +305,7 @@ function useWorkflowEvents(workflowId: string): HubEvent[] {
   }, [workflowId]);
   return useMemo(() => {
     const known = new Set(past.map(({ id }) => id));
-    return [...past, ...feed.events.filter((event) => event.data.workflowId === workflowId && !known.has(event.id))].sort((a, b) => a.sequence - b.sequence);
+    return [...past, ...feed.events.filter((event) => workflowIdOf(event) === workflowId && !known.has(event.id))].sort((a, b) => a.sequence - b.sequence);
   }, [past, feed.version, workflowId]);
 }
 
@@ -305,7 +315,7 @@ async function readAll(workflowId: string, signal: AbortSignal) {
   do {
     const page = await api.history({ workflowId, limit: 1000, cursor }, signal);
     events.push(...page.events);
-    cursor = page.nextCursor ?? undefined;
+    cursor = page.nextCursor;
   } while (cursor);
   return events;
 }

@@ -2,7 +2,7 @@ import { useMemo, useRef, useState } from 'preact/hooks';
 import type { Workflow, WorkflowStatus } from '../hub/protocol';
 import { failedStep, type State } from '../hub/state';
 import { link } from '../router';
-import { Code, Empty, Search, Segments, StepMark, Time, type Segment } from '../ui/bits';
+import { Code, Empty, Search, Segments, STEP_WORDS, StepMark, Time, type Segment } from '../ui/bits';
 import { duration, errorText, plural, reason } from '../ui/format';
 import { usePhone, useWindow } from '../ui/virtual';
 import { workflowCurl } from './curl';
@@ -42,6 +42,7 @@ function WorkflowList({ state }: { state: State }) {
     { value: 'running', label: 'Running', count: count('running'), mark: <StepMark status="running" /> },
     { value: 'completed', label: 'Completed', count: count('completed'), mark: <StepMark status="completed" /> },
     { value: 'failed', label: 'Failed', count: count('failed'), mark: <StepMark status="failed" /> },
+    { value: 'cancelled', label: 'Cancelled', count: count('cancelled'), mark: <StepMark status="cancelled" /> },
   ];
   return (
     <section class="view" aria-labelledby="workflows-title">
@@ -95,15 +96,18 @@ function WorkflowList({ state }: { state: State }) {
 /** A cell per step while they can be told apart, in the order in which they were declared. */
 export function Progress({ workflow }: { workflow: Workflow }) {
   const cells = workflow.steps.length <= 40;
-  const failed = workflow.steps.filter((step) => step.status === 'failed').length;
-  const label = `${workflow.completedSteps} of ${plural(workflow.totalSteps, 'step')} completed${failed ? `, ${failed} failed` : ''}`;
+  const parts = (['failed', 'aborted', 'skipped'] as const).flatMap((status) => {
+    const count = workflow.steps.filter((step) => step.status === status).length;
+    return count > 0 ? [`${count} ${STEP_WORDS[status]}`] : [];
+  });
+  const label = [`${workflow.completedSteps} of ${plural(workflow.totalSteps, 'step')} completed`, ...parts].join(', ');
   return (
     <span class="progress" role="img" aria-label={label} title={label}>
       <span class="progress-bar" aria-hidden="true">
         {cells
           ? workflow.steps.map((step) => <i key={step.id} class={step.status} />)
-          : (['completed', 'failed', 'running', 'pending'] as const).map((status) => {
-              const steps = workflow.steps.filter((step) => step.status === status || (status === 'pending' && step.status === 'ready')).length;
+          : (['completed', 'failed', 'aborted', 'running', 'pending'] as const).map((status) => {
+              const steps = workflow.steps.filter((step) => step.status === status || (status === 'pending' && (step.status === 'ready' || step.status === 'skipped'))).length;
               return steps > 0 && <i key={status} class={status} style={{ flexGrow: steps }} />;
             })}
       </span>
@@ -120,6 +124,7 @@ function currentWord(workflow: Workflow): string {
     const text = errorText(workflow.error) || reason(workflow.reason);
     return step && !text.includes(step) ? `${step}: ${text}` : text;
   }
+  if (workflow.status === 'cancelled') return errorText(workflow.error);
   if (workflow.status === 'completed') return '';
   const running = workflow.steps.filter((step) => step.status === 'running');
   if (running.length > 0) return running.map((step) => `${step.name ?? step.id}${step.serverId ? ` on ${step.serverId}` : ''}`).join(', ');

@@ -279,7 +279,7 @@ journey('what the page made of the events is what a fresh page reads', {}, async
     await says(on.locator('.c-name'), 'LMS 2');
     for (const column of ['name', 'health', 'why', 'transport', 'tools', 'resources', 'tags']) seen[column] = await texts(on, `[data-row] .c-${column}`);
     await visitPath('#/workflows');
-    await says(on.locator('.workflow-row.failed'), 'Stopped');
+    await says(on.locator('.workflow-row.cancelled'), 'Stopped');
     seen.workflows = (await texts(on, '.w-name, .progress-text, .w-now')).sort();
     for (const id of ['ok', 'bad', 'mixed', 'stopped']) {
       await visitPath(`#/workflows/${id}`);

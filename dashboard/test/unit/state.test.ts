@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { HubEvent } from '../../src/hub/protocol';
-import { apply, failedStep, fromSnapshot, joinSnapshot, type State } from '../../src/hub/state';
+import { snapshotOf } from '../../src/hub/shapes';
+import { apply, failedStep, fromSnapshot, type State } from '../../src/hub/state';
 import { log } from './support';
 
 const empty = (): State =>
@@ -92,7 +93,7 @@ describe('the reducer', () => {
       next('workflow_failed', { workflowId: 'w', name: 'W', reason: 'step_failed', error: 'no' }),
     ]);
     const workflow = state.workflows.get('w')!;
-    expect(workflow.steps.map(({ status }) => status)).toEqual(['failed', 'failed', 'pending']);
+    expect(workflow.steps.map(({ status }) => status)).toEqual(['aborted', 'failed', 'skipped']);
     expect(failedStep(workflow)).toBe('b');
   });
 
@@ -113,10 +114,43 @@ describe('the reducer', () => {
   });
 });
 
+test('a step that its workflow cut short has not failed, whether a snapshot or the stream tells', () => {
+  const steps = [{ id: 'a', status: 'failed', error: 'the workflow ended first' }, { id: 'b', status: 'failed', error: 'no' }, { id: 'c', status: 'pending' }];
+  const { workflows } = snapshotOf([{ id: 'e-4', sequence: 4, workflows: [{ id: 'w', status: 'failed', reason: 'step_failed', steps }] }])!;
+  expect(workflows[0]!.steps.map(({ status }) => status)).toEqual(['aborted', 'failed', 'skipped']);
+  expect(failedStep(workflows[0]!)).toBe('b');
+});
+
+test('a cancelled workflow has not failed', () => {
+  const next = log();
+  const { workflows } = apply(empty(), [next('workflow_started', { workflowId: 'w', steps: ['a'] }), next('workflow_failed', { workflowId: 'w', reason: 'cancelled', error: 'not today' })]);
+  expect(workflows.get('w')).toMatchObject({ status: 'cancelled', error: 'not today' });
+  expect(snapshotOf([{ id: 'e-4', sequence: 4, workflows: [{ id: 'w', status: 'failed', reason: 'cancelled' }] }])!.workflows[0]!.status).toBe('cancelled');
+});
+
+test('instances come and go within a server that stays', () => {
+  const next = log();
+  const connect = [next('server_connected', { connection: connection('lms') }, 'lms'), next('server_instance_connected', { instanceId: 'b', host: 'mac', pid: 7, connectedInstances: 2 }, 'lms')];
+  const state = apply(empty(), connect);
+  expect(state.servers.get('lms')!.instances).toMatchObject([{ instanceId: 'b', host: 'mac', pid: '7' }]);
+  const after = apply(state, [next('server_instance_disconnected', { instanceId: 'b', connectedInstances: 1, expected: false }, 'lms')]);
+  expect(after.servers.get('lms')).toMatchObject({ status: 'connected', instances: [] });
+});
+
+test('a server that crashed is lost, one that left in order is not', () => {
+  const next = log();
+  const state = apply(empty(), ['a', 'b', 'c'].flatMap((id) => [next('server_connected', { connection: connection(id) }, id)]).concat([
+    next('server_disconnected', { reason: 'heartbeat_timeout' }, 'a'),
+    next('server_disconnected', { reason: 'out of memory', expected: false }, 'b'),
+    next('server_disconnected', { reason: 'deregistered', expected: true }, 'c'),
+  ]));
+  expect(['a', 'b', 'c'].map((id) => state.servers.get(id)!.lost)).toEqual([true, true, false]);
+});
+
 test('the parts of a snapshot are joined', () => {
-  const joined = joinSnapshot([
-    { part: 1, parts: 2, id: 'e-4', sequence: 4, status: 'degraded', servers: [{ id: 'a' } as never], patterns: [] },
-    { part: 2, parts: 2, servers: [{ id: 'b' } as never], workflows: [{ id: 'w' } as never] },
+  const joined = snapshotOf([
+    { part: 1, parts: 2, id: 'e-4', sequence: 4, status: 'degraded', servers: [{ id: 'a' }], patterns: [] },
+    { part: 2, parts: 2, servers: [{ id: 'b' }], workflows: [{ id: 'w' }] },
   ]);
   expect(joined).toMatchObject({ id: 'e-4', sequence: 4, status: 'degraded', servers: [{ id: 'a' }, { id: 'b' }], workflows: [{ id: 'w' }] });
   expect(joined).not.toHaveProperty('part');

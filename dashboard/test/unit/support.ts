@@ -4,7 +4,7 @@ import type { World } from '../../src/hub/stream';
 /** Makes events in sequence, a second apart. */
 export function log(epoch = 'e') {
   let sequence = 0;
-  return (type: string, data: Record<string, unknown> = {}, serverId?: string): HubEvent => {
+  return (type: string, data: unknown = {}, serverId?: string): HubEvent => {
     sequence += 1;
     return { id: `${epoch}-${sequence}`, sequence, type, timestamp: 1_000_000 + sequence * 1_000, data, ...(serverId && { serverId }) };
   };
@@ -37,7 +37,11 @@ export class FakeSource {
   }
 
   event(event: HubEvent) {
-    this.onmessage!({ data: JSON.stringify(event), lastEventId: event.id } as MessageEvent);
+    this.text(JSON.stringify(event), event.id);
+  }
+
+  text(data: string, lastEventId: string) {
+    this.onmessage!({ data, lastEventId } as MessageEvent);
   }
 
   /** The connection broke; the browser tries again by itself, or gives up. */

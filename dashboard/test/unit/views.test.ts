@@ -3,7 +3,7 @@ import { EVERYTHING, Feed, matches } from '../../src/feed';
 import { HealthLog } from '../../src/health-log';
 import type { Server, Step, Workflow } from '../../src/hub/protocol';
 import { parseRoute } from '../../src/router';
-import { ago, duration, lastSeen, summary, why } from '../../src/ui/format';
+import { ago, duration, lastSeen, measured, summary, troubleBefore, why } from '../../src/ui/format';
 import { attemptsOf, lanesOf, layOut, ticks } from '../../src/workflow-layout';
 import { log } from './support';
 
@@ -55,6 +55,39 @@ describe('the feed', () => {
     expect(bins.map(({ counts }) => Object.fromEntries(counts))).toEqual([{ 'a.b': 1 }, { 'a.b': 1, 'c.d': 1 }]);
   });
 
+  test('tells nothing happened from nothing known', () => {
+    const next = log();
+    const feed = new Feed();
+    const complete = (live?: number) => feed.rate(1_005_900, 6, 1, live).map((bin) => bin.complete);
+    feed.append([next('a.b'), next('a.b'), next('a.b'), next('a.b')]);
+    expect(complete()).toEqual([false, false, false, false, false, false]);
+    feed.reaches(1_002_000);
+    expect(complete()).toEqual([false, false, true, true, true, true]);
+    feed.reaches(0);
+    expect(complete()).toEqual([true, true, true, true, true, true]);
+    expect(complete(1_004_100)).toEqual([true, true, true, true, true, false]);
+  });
+
+  test('nothing is known of the time of a gap', () => {
+    const next = log();
+    const feed = new Feed();
+    feed.reaches(0);
+    feed.append([next('a.b'), next('a.b')]);
+    feed.markGap({ at: 1, reason: 'expired' });
+    next('a.lost');
+    feed.append([next('a.b')]);
+    expect(feed.rate(1_005_900, 6, 1).map((bin) => bin.complete)).toEqual([true, true, false, false, true, true]);
+  });
+
+  test('counts of a type are of the events that the page holds', () => {
+    const next = log();
+    const feed = new Feed();
+    feed.append(Array.from({ length: 11_000 }, () => next('a.b')));
+    feed.append(Array.from({ length: 2_000 }, () => next('c.d')));
+    expect(feed.events).toHaveLength(10_000);
+    expect(Object.fromEntries(feed.types)).toEqual({ 'a.b': 8_000, 'c.d': 2_000 });
+  });
+
   test('filters by type, server, workflow and text', () => {
     const event = log()('workflow_step_failed', { workflowId: 'w-7', error: 'Out of Memory' }, 'lms-1');
     expect(matches(event, EVERYTHING)).toBe(true);
@@ -73,17 +106,17 @@ describe('the health log', () => {
       next('server_connected', { connection: { id: 's' } }, 's'),
       next('server_health_changed', { health: 'degraded', previousHealth: 'healthy' }, 's'),
       next('server_health_changed', { health: 'unhealthy', previousHealth: 'degraded' }, 's'),
-      next('server_disconnected', {}, 's'),
+      next('server_disconnected', { reason: 'heartbeat_timeout' }, 's'),
     ];
     const health = new HealthLog();
     health.append([events[3]!]);
     health.append([events[2]!, events[1]!, events[0]!]);
-    expect(health.spans('s', at(0), at(6), 'disconnected')).toEqual([
+    expect(health.spans('s', at(0), at(6), 'lost')).toEqual([
       { from: at(0), to: at(1), standing: undefined },
       { from: at(1), to: at(2), standing: 'healthy' },
       { from: at(2), to: at(3), standing: 'degraded' },
       { from: at(3), to: at(4), standing: 'unhealthy' },
-      { from: at(4), to: at(6), standing: 'disconnected' },
+      { from: at(4), to: at(6), standing: 'lost' },
     ]);
   });
 
@@ -92,6 +125,29 @@ describe('the health log', () => {
     const health = new HealthLog();
     health.append([next('server_health_changed', { health: 'healthy', previousHealth: 'degraded' }, 's')]);
     expect(health.spans('s', at(0), at(2), 'healthy').map(({ standing }) => standing)).toEqual(['degraded', 'healthy']);
+  });
+
+  test('of the time before its oldest page nothing is claimed', () => {
+    const next = log();
+    const health = new HealthLog(at(3));
+    health.append([next('x'), next('x'), next('x'), next('server_health_changed', { health: 'degraded', previousHealth: 'healthy' }, 's')].slice(3));
+    const known = [{ from: at(0), to: at(3), standing: undefined }, { from: at(3), to: at(4), standing: 'healthy' }, { from: at(4), to: at(5), standing: 'degraded' }];
+    expect(health.spans('s', at(0), at(5), 'degraded')).toEqual(known);
+    expect(health.spans('other', at(0), at(5), 'healthy', at(1))).toEqual([{ from: at(0), to: at(3), standing: undefined }, { from: at(3), to: at(5), standing: 'healthy' }]);
+  });
+
+  test('a server that flaps has a past in its green phase, one that left in order has not', () => {
+    const next = log();
+    const health = new HealthLog();
+    const turn = (to: string, from: string) => next('server_health_changed', { health: to, previousHealth: from, detail: `now ${to}` }, 's');
+    health.append([turn('degraded', 'healthy'), turn('unhealthy', 'degraded'), turn('healthy', 'unhealthy'), turn('degraded', 'healthy'), turn('healthy', 'degraded')]);
+    health.append([next('server_disconnected', { reason: 'deregistered' }, 'tidy')]);
+    expect(health.trouble('s', at(0))).toMatchObject({ times: 2, at: at(4), standing: 'degraded', why: 'now degraded' });
+    expect(health.trouble('s', at(4))).toMatchObject({ times: 1 });
+    expect(health.trouble('s', at(5))).toBeUndefined();
+    expect(health.trouble('tidy', at(0))).toBeUndefined();
+    expect(troubleBefore(health.trouble('s', at(0)), 'the last hour', at(64))).toBe('Ill 2 times in the last hour, last 1 m ago: now degraded');
+    expect(troubleBefore(health.trouble('s', at(4)), 'the last hour', at(64))).toBe('Was degraded 1 m ago: now degraded');
   });
 
   test('without any event a server has stood as it does since it connected', () => {
@@ -133,7 +189,7 @@ describe('workflows', () => {
       'old#1 s completed',
       'a#1 s failed',
       'a#2 t completed',
-      'b#1 undefined abandoned',
+      'b#1 undefined aborted',
     ]);
     expect(attempts[1]).toMatchObject({ from: 1_001_000, to: 1_002_000, error: 'no', willRetry: true });
   });
@@ -152,7 +208,7 @@ describe('workflows', () => {
 });
 
 describe('words', () => {
-  const server: Server = { id: 's', name: 'S', status: 'connected', health: 'healthy', lastSeenAt: 0, missedHeartbeats: 0, heartbeatIntervalMs: 10_000, connection: { id: 's', name: 'S' } };
+  const server: Server = { id: 's', name: 'S', status: 'connected', health: 'healthy', lastSeenAt: 0, missedHeartbeats: 0, heartbeatIntervalMs: 10_000, connection: { id: 's', name: 'S', capabilities: { tools: [], resources: [], prompts: [] } }, tags: {}, instances: [] };
 
   test('a healthy server was heard within one and a half intervals, whatever the last event about it says', () => {
     expect(lastSeen(server, 3_600_000).text).toBe('within 15 s');
@@ -177,6 +233,20 @@ describe('words', () => {
 
   test('what a custom event holds, in a line', () => {
     expect(summary(log()('grades.synced', { course: 'algebra-1', title: 'A B', grades: 28, by: { id: 1 } }))).toBe('course=algebra-1 title="A B" grades=28 by={"id":1}');
+  });
+
+  test('new words of the hub', () => {
+    const told = (type: string, data: object, serverId?: string) => summary(log()(type, data, serverId));
+    expect(told('server_instance_connected', { instanceId: 'a1', connectedInstances: 2, host: 'mac', pid: 71, client: 'Claude Desktop' }, 'lms')).toBe('Instance a1 connected (process 71 on mac for Claude Desktop), 2 instances now');
+    expect(told('server_instance_disconnected', { instanceId: 'a1', connectedInstances: 1, reason: 'heartbeat_timeout', expected: false }, 'lms')).toBe('Instance a1 was lost: stopped sending heartbeats, 1 instance now');
+    expect(told('server_disconnected', { reason: 'deregistered', expected: true, connectedForMs: 61_000, connection: { name: 'LMS' } }, 'lms')).toBe('LMS left: deregistered, after 1 m 1 s');
+    expect(told('server_updated', { connection: { name: 'LMS' }, changed: ['capabilities'], drift: { tools: { added: ['new'], removed: ['old'], changed: [{ name: 'grade', fields: ['description'] }] }, prompts: { added: [] } } }, 'lms')).toBe('LMS changed its capabilities; tools +new −old ~grade (description)');
+    expect(told('integration_status_changed', { status: 'degraded', previousStatus: 'healthy', because: { serverId: 'lms', type: 'server_disconnected' }, lost: ['lms'], lostServers: 1 })).toBe('healthy → degraded, because lms left; lost: lms');
+    expect(told('workflow_failed', { name: 'Sync', reason: 'cancelled', error: 'not today', by: 'board' })).toBe('Sync was cancelled: not today, by board');
+  });
+
+  test('what was measured is shown with all of its digits', () => {
+    expect([1234567.891, 0.12345678, 12, new String('123456789012345678901'), new String('1e400')].map(measured)).toEqual(['1,234,567.891', '0.12345678', '12', '123,456,789,012,345,678,901', '1e400']);
   });
 
   test('deep links', () => {
