@@ -43,6 +43,7 @@ impl Running {
                 events: u64::MAX,
                 bytes: u64::MAX,
                 idempotency_keys: 0,
+                idempotency_bytes: u64::MAX,
             },
             clock: Clock::default(),
             metrics: Metrics::new().expect("metrics"),

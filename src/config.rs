@@ -45,6 +45,8 @@ pub struct Config {
     pub state_retention: StateRetention,
     /// `INTEGRATION_IDEMPOTENCY_KEYS`: how many are remembered.
     pub idempotency_keys: u64,
+    /// `INTEGRATION_IDEMPOTENCY_BYTES`: how many bytes of them.
+    pub idempotency_bytes: u64,
     /// Who may come in.
     pub auth: Auth,
     /// `INTEGRATION_TLS_*`; `None`: plain HTTP.
@@ -311,6 +313,7 @@ impl Default for Config {
                 count: 10_000,
             },
             idempotency_keys: 200_000,
+            idempotency_bytes: 256 << 20,
             auth: Auth {
                 open: false,
                 api_keys: None,

@@ -111,7 +111,7 @@ pub struct LogInfo {
     pub floor: u64,
     /// The newest event's sequence; 0 in a log that never had one.
     pub head: u64,
-    /// Bytes on the disk.
+    /// Bytes on the disk, of all that is kept.
     pub bytes: u64,
 }
 
@@ -203,10 +203,12 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// Most events.
     pub events: u64,
-    /// Most bytes.
+    /// Most bytes of events. Snapshots, remembered answers and indices don't count.
     pub bytes: u64,
-    /// Most idempotency keys.
+    /// Most remembered answers.
     pub idempotency_keys: u64,
+    /// Most bytes of remembered answers.
+    pub idempotency_bytes: u64,
 }
 
 /// What a slice of pruning did.

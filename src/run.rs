@@ -317,6 +317,7 @@ fn retention(config: &Config) -> Retention {
         events: config.retention.events,
         bytes: config.retention.bytes,
         idempotency_keys: config.idempotency_keys,
+        idempotency_bytes: config.idempotency_bytes,
     }
 }
 

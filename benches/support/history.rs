@@ -99,6 +99,7 @@ pub(crate) fn fill(directory: &Path, events: u64) -> Result<Places, Failure> {
         events,
         bytes: u64::MAX,
         idempotency_keys: 0,
+        idempotency_bytes: u64::MAX,
     };
     while writer.prune(&retention, now)?.more {}
     let (epochs, floor) = (reader.epochs(), reader.info().floor);

@@ -549,7 +549,7 @@ pub const SETTINGS: &[Setting] = &[
     row!(
         STORE,
         "INTEGRATION_RETENTION_BYTES",
-        "How many bytes of events are kept, such as 1GiB, 512MiB.",
+        "How many bytes of events are kept, such as 1GiB, 512MiB. The state and remembered answers don't count.",
         retention.bytes,
         |text| size(text, 1 << 16..=1 << 50),
         |bytes: &u64| show_size(*bytes)
@@ -577,6 +577,14 @@ pub const SETTINGS: &[Setting] = &[
         idempotency_keys,
         |text| number(text, 1..=1_000_000_000),
         u64::to_string
+    ),
+    row!(
+        STORE,
+        "INTEGRATION_IDEMPOTENCY_BYTES",
+        "How many bytes of such answers are remembered; beyond it the oldest are forgotten first.",
+        idempotency_bytes,
+        |text| size(text, 1 << 16..=1 << 50),
+        |bytes: &u64| show_size(*bytes)
     ),
     row!(
         LOGS,

@@ -110,6 +110,7 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ("INTEGRATION_STATE_RETENTION_AGE", "90", "90ms", "0"),
     ("INTEGRATION_STATE_RETENTION_COUNT", "0", "0", "1e3"),
     ("INTEGRATION_IDEMPOTENCY_KEYS", "1", "1", "0"),
+    ("INTEGRATION_IDEMPOTENCY_BYTES", "1 MiB", "1MiB", "1KiB"),
     ("LOG_LEVEL", "debug", "debug", "loud"),
     ("LOG_FORMAT", "JSON", "json", "xml"),
 ];

@@ -48,6 +48,8 @@ struct Inner {
     bytes: u64,
     pruned_ts: i64,
     answers: HashMap<KeyHash, Remembered>,
+    /// Bytes of their bodies.
+    answer_bytes: u64,
     /// Keys as they were given, for dropping the oldest first. A key given again is in it twice.
     keys: VecDeque<(i64, KeyHash)>,
     snapshot: Option<(u64, Vec<u8>)>,
@@ -75,6 +77,7 @@ impl Default for Memory {
             bytes: 0,
             pruned_ts: i64::MIN,
             answers: HashMap::new(),
+            answer_bytes: 0,
             keys: VecDeque::new(),
             snapshot: None,
             leases: Vec::new(),
@@ -121,7 +124,10 @@ impl Inner {
     }
 
     fn remember(&mut self, answer: &Remembered) {
-        self.answers.insert(answer.key, answer.clone());
+        self.answer_bytes += body_bytes(answer);
+        if let Some(before) = self.answers.insert(answer.key, answer.clone()) {
+            self.answer_bytes -= body_bytes(&before);
+        }
         self.keys.push_back((answer.timestamp, answer.key));
     }
 
@@ -131,8 +137,9 @@ impl Inner {
                 .answers
                 .get(&key)
                 .is_some_and(|answer| answer.timestamp == timestamp)
+            && let Some(dropped) = self.answers.remove(&key)
         {
-            self.answers.remove(&key);
+            self.answer_bytes -= body_bytes(&dropped);
         }
     }
 }
@@ -168,6 +175,10 @@ impl Event {
         let names = [&self.server, &self.workflow].map(|name| name.as_ref().map_or(0, |n| n.len()));
         (size_of::<Self>() + texts.iter().chain(&names).sum::<usize>()) as u64
     }
+}
+
+fn body_bytes(answer: &Remembered) -> u64 {
+    answer.body.as_ref().map_or(0, |body| body.as_str().len()) as u64
 }
 
 impl LogWriter for Memory {
@@ -228,7 +239,9 @@ impl LogWriter for Memory {
         let expired = now.saturating_sub(REMEMBERED_MS);
         let mut keys = 0;
         while let Some((timestamp, _)) = inner.keys.front()
-            && (*timestamp <= expired || inner.keys.len() as u64 > retention.idempotency_keys)
+            && (*timestamp <= expired
+                || inner.keys.len() as u64 > retention.idempotency_keys
+                || inner.answer_bytes > retention.idempotency_bytes)
         {
             if keys == SLICE {
                 pruned.more = true;

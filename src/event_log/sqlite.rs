@@ -70,7 +70,11 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
     let path = directory.join(schema::FILE);
     let connection = schema::open_writer(&path).map_err(|e| refused(directory, e))?;
     let unread = |e: rusqlite::Error| failed(e.to_string());
-    let standing = standing(&connection).map_err(unread)?;
+    let mut standing = standing(&connection).map_err(unread)?;
+    if let Err(e) = recover::count(&connection, &mut standing) {
+        // A damaged page: more is kept than the settings say, rather than less.
+        tracing::warn!("what the log holds can't be counted whole: {e}");
+    }
     let epochs = begin_epoch(&connection, &standing).or_else(|_| {
         // On a full disk there is room for this at least.
         ballast.release();

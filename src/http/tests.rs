@@ -69,6 +69,7 @@ impl Site {
             events: 1_000_000,
             bytes: 1 << 30,
             idempotency_keys: 1000,
+            idempotency_bytes: u64::MAX,
         };
         let settings = Settings {
             policy: Policy::default(),

@@ -101,6 +101,7 @@ mod tests {
                 events: 1000,
                 bytes: 1 << 20,
                 idempotency_keys: 1000,
+                idempotency_bytes: u64::MAX,
             },
             clock,
             metrics: Metrics::new().unwrap(),

@@ -1,7 +1,8 @@
 //! Dropping what retention no longer keeps, oldest first, a slice at a time.
 //!
 //! A slice is one short transaction. It takes whole blocks, so a bound on events may leave up to a block
-//! more, never less, than it allows. It never passes the newest snapshot.
+//! more, never less, than it allows. It never passes the newest snapshot. Bounds in bytes are about what they name,
+//! events or remembered answers, and never about the size of the file.
 
 use std::collections::BTreeSet;
 
@@ -31,6 +32,15 @@ struct Old {
     span: Span,
     /// The last sequence before the next block: what is missing between goes with it.
     end: u64,
+    /// Bytes of its body.
+    bytes: u64,
+}
+
+/// A remembered answer that goes.
+#[derive(Debug)]
+struct OldAnswer {
+    key: Vec<u8>,
+    bytes: u64,
 }
 
 impl Writer {
@@ -40,16 +50,16 @@ impl Writer {
         now: i64,
     ) -> Result<Pruned, AppendError> {
         self.ballast.restore();
-        let (blocks, mut more) = self.old_blocks(retention, now).map_err(|e| unread(&e))?;
-        let keys = self.old_keys(retention, now).map_err(|e| unread(&e))?;
+        let (blocks, more_blocks) = self.old_blocks(retention, now).map_err(|e| unread(&e))?;
+        let (answers, more_answers) = self.old_answers(retention, now).map_err(|e| unread(&e))?;
         let floor = self.standing.bounds.floor;
-        if !blocks.is_empty() || keys > 0 {
-            more |= self.commit(|writer| {
+        if !blocks.is_empty() || !answers.is_empty() {
+            self.commit(|writer| {
                 writer.drop_blocks(&blocks)?;
-                writer.drop_keys(keys)
+                writer.drop_answers(&answers)
             })?;
         }
-        more |= self.give_back()?;
+        let more = self.give_back()? || more_blocks || more_answers;
         Ok(Pruned {
             events: self.standing.bounds.floor - floor,
             more,
@@ -63,7 +73,7 @@ impl Writer {
             .age
             .map(|age| now.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         let first_kept = (head + 1).saturating_sub(retention.events);
-        let mut excess_bytes = self.live_bytes()?.saturating_sub(retention.bytes);
+        let mut excess_bytes = self.standing.event_bytes.saturating_sub(retention.bytes);
         let rows = self.oldest_rows()?;
         let (mut old, mut taken) = (Vec::new(), 0);
         for (at, (span, bytes)) in rows.iter().copied().enumerate() {
@@ -85,6 +95,7 @@ impl Writer {
             old.push(Old {
                 span: Span { ts_max, ..span },
                 end,
+                bytes,
             });
         }
         Ok((old, false))
@@ -108,7 +119,7 @@ impl Writer {
     }
 
     fn drop_blocks(&mut self, blocks: &[Old]) -> rusqlite::Result<()> {
-        let Some(Old { span: last, end }) = blocks.last().copied() else {
+        let Some(Old { span: last, end, .. }) = blocks.last().copied() else {
             return Ok(());
         };
         let mut terms = BTreeSet::new();
@@ -119,6 +130,8 @@ impl Writer {
         self.connection
             .prepare_cached("DELETE FROM blocks WHERE first <= ?1")?
             .execute([sql(last.first)])?;
+        let gone: u64 = blocks.iter().map(|old| old.bytes).sum();
+        self.standing.event_bytes = self.standing.event_bytes.saturating_sub(gone);
         let bounds = &mut self.standing.bounds;
         bounds.floor = end + 1;
         bounds.pruned_ts = bounds.pruned_ts.max(last.ts_max);
@@ -155,50 +168,49 @@ impl Writer {
         Ok(terms)
     }
 
-    /// How many remembered answers are too old or too many, a slice and one at most.
-    fn old_keys(&mut self, retention: &Retention, now: i64) -> rusqlite::Result<u64> {
-        let some = ROWS as i64 + 1;
-        let expired = self
-            .connection
-            .prepare_cached(
-                "SELECT count(*) FROM (SELECT 1 FROM idempotency WHERE ts <= ?1 LIMIT ?2)",
-            )?
-            .query_row([now.saturating_sub(REMEMBERED_MS), some], |row| {
-                sequence(row, 0)
-            })?;
-        // Counting them all takes a while: done once, and again only when there seem to be too many.
-        if self
-            .standing
-            .keys
-            .is_none_or(|keys| keys > retention.idempotency_keys)
-        {
-            let count = self
-                .connection
-                .prepare_cached("SELECT count(*) FROM idempotency")?
-                .query_row([], |row| sequence(row, 0))?;
-            self.standing.keys = Some(count);
+    /// Finds the oldest remembered answers that any bound drops, a slice of them, with the bytes of each; and whether
+    /// there are more.
+    fn old_answers(
+        &self,
+        retention: &Retention,
+        now: i64,
+    ) -> rusqlite::Result<(Vec<OldAnswer>, bool)> {
+        let expired = now.saturating_sub(REMEMBERED_MS);
+        let mut left = self.standing.answers;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT key, ts, coalesce(octet_length(body), 0) FROM idempotency ORDER BY ts LIMIT ?1",
+        )?;
+        let mut rows = statement.query([ROWS as i64 + 1])?;
+        let (mut old, mut taken) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let is_old = row.get::<_, i64>(1)? <= expired
+                || left.count > retention.idempotency_keys
+                || left.bytes > retention.idempotency_bytes;
+            if !is_old {
+                return Ok((old, false));
+            }
+            if old.len() == ROWS || taken >= BYTES {
+                return Ok((old, true));
+            }
+            let bytes = sequence(row, 2)?;
+            taken += bytes;
+            left.remove(bytes);
+            old.push(OldAnswer {
+                key: row.get(0)?,
+                bytes,
+            });
         }
-        let kept = self.standing.keys.unwrap_or(0);
-        Ok(expired.max(kept.saturating_sub(retention.idempotency_keys)))
+        Ok((old, false))
     }
 
-    /// Drops the oldest remembered answers, a slice of them; says whether some are left to drop.
-    fn drop_keys(&mut self, count: u64) -> rusqlite::Result<bool> {
-        if count == 0 {
-            return Ok(false);
+    fn drop_answers(&mut self, old: &[OldAnswer]) -> rusqlite::Result<()> {
+        for answer in old {
+            self.connection
+                .prepare_cached("DELETE FROM idempotency WHERE key = ?1")?
+                .execute([&answer.key[..]])?;
+            self.standing.answers.remove(answer.bytes);
         }
-        let dropped = self
-            .connection
-            .prepare_cached(
-                "DELETE FROM idempotency WHERE key IN
-                 (SELECT key FROM idempotency ORDER BY ts LIMIT ?1)",
-            )?
-            .execute([sql(count.min(ROWS as u64))])?;
-        self.standing.keys = self
-            .standing
-            .keys
-            .map(|keys| keys.saturating_sub(dropped as u64));
-        Ok(count > ROWS as u64)
+        Ok(())
     }
 
     /// Gives free pages back to the disk; says whether there are more to give.

@@ -6,7 +6,7 @@ use super::{
     block::Span,
     fetch::{self, Stored},
     schema::{Bounds, sequence, sql},
-    writer::{Standing, Unsealed},
+    writer::{Answers, Standing, Unsealed},
 };
 use crate::{domain::Epoch, event_log::Epochs};
 
@@ -63,8 +63,29 @@ pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
         bounds,
         unsealed: Unsealed::default(),
         snapshot,
-        keys: None,
+        event_bytes: 0,
+        answers: Answers::default(),
     })
+}
+
+/// Counts what bounds in bytes are held against. It looks at the rows' heads alone, not at their bodies.
+pub(super) fn count(connection: &Connection, standing: &mut Standing) -> rusqlite::Result<()> {
+    standing.event_bytes = connection.query_row(
+        "SELECT coalesce(sum(length(body)), 0) FROM blocks",
+        [],
+        |row| sequence(row, 0),
+    )?;
+    standing.answers = connection.query_row(
+        "SELECT count(*), coalesce(sum(octet_length(body)), 0) FROM idempotency",
+        [],
+        |row| {
+            Ok(Answers {
+                count: sequence(row, 0)?,
+                bytes: sequence(row, 1)?,
+            })
+        },
+    )?;
+    Ok(())
 }
 
 /// Records a new epoch that begins at the head, before anything is written in it.

@@ -10,7 +10,7 @@ use super::{
     reader, recover,
     room::Lock,
     schema::{self, Bounds, sql},
-    writer::{Standing, Unsealed},
+    writer::{Answers, Standing, Unsealed},
 };
 use crate::{
     domain::{Epoch, Record},
@@ -73,7 +73,8 @@ fn what_is_left(old: &Connection, report: &mut Report) -> rusqlite::Result<Stand
         }),
         unsealed: Unsealed::default(),
         snapshot: 0,
-        keys: None,
+        event_bytes: 0,
+        answers: Answers::default(),
     };
     let mut statement = old.prepare("SELECT first, last FROM blocks ORDER BY first")?;
     let mut rows = statement.query([])?;

@@ -27,6 +27,8 @@ const LARGE: usize = FULL / 8;
 #[derive(Default)]
 struct Run {
     firsts: Vec<u64>,
+    /// Bytes of their bodies as they are stored.
+    bytes: usize,
     terms: Vec<i64>,
 }
 
@@ -62,6 +64,7 @@ impl Writer {
                 self.packer.push_block(&block);
             }
             run.firsts.push(span.first);
+            run.bytes += body.len();
             self.collect_terms(&block, &mut run.terms)?;
             if !small {
                 self.close(&mut run, &mut postings)?;
@@ -130,8 +133,11 @@ impl Writer {
                     "UPDATE blocks SET last = ?2, ts_max = ?3, body = ?4 WHERE first = ?1",
                 )?
                 .execute(params![sql(span.first), sql(span.last), span.ts_max, body])?;
+            let bytes = &mut self.standing.event_bytes;
+            *bytes = (*bytes + body.len() as u64).saturating_sub(run.bytes as u64);
         }
         run.firsts.clear();
+        run.bytes = 0;
         run.terms.clear();
         Ok(())
     }

@@ -90,6 +90,7 @@ const KEEP: Retention = Retention {
     events: u64::MAX,
     bytes: u64::MAX,
     idempotency_keys: u64::MAX,
+    idempotency_bytes: u64::MAX,
 };
 
 fn opened(directory: &Path) -> OpenLog {

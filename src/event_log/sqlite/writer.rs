@@ -78,8 +78,33 @@ pub(super) struct Standing {
     pub(super) unsealed: Unsealed,
     /// Where the newest snapshot stands.
     pub(super) snapshot: u64,
-    /// Answers remembered, at most; `None` where they weren't counted yet.
-    pub(super) keys: Option<u64>,
+    /// Bytes of events: the bodies of all blocks.
+    pub(super) event_bytes: u64,
+    /// The answers remembered.
+    pub(super) answers: Answers,
+}
+
+/// The remembered answers in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Answers {
+    /// How many.
+    pub(super) count: u64,
+    /// Bytes of their bodies.
+    pub(super) bytes: u64,
+}
+
+impl Answers {
+    /// Takes one in.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    /// Lets one go.
+    pub(super) fn remove(&mut self, bytes: u64) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// How much of the log has no postings yet.
@@ -260,12 +285,20 @@ impl Writer {
         if !self.packer.is_empty() {
             self.insert_block()?;
         }
-        self.standing.keys = self.standing.keys.map(|keys| keys + answers.len() as u64);
         for answer in answers {
+            // One that is too old to be given again may still be there.
+            let replaced = self
+                .connection
+                .prepare_cached("DELETE FROM idempotency WHERE key = ?1 RETURNING coalesce(octet_length(body), 0)")?
+                .query_row([&answer.key[..]], |row| sequence(row, 0))
+                .optional()?;
+            if let Some(bytes) = replaced {
+                self.standing.answers.remove(bytes);
+            }
+            let bytes = answer.body.as_ref().map_or(0, |body| body.as_str().len());
+            self.standing.answers.add(bytes as u64);
             self.connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
+                .prepare_cached("INSERT INTO idempotency VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
                 .execute((
                     &answer.key[..],
                     &answer.request[..],
@@ -292,6 +325,7 @@ impl Writer {
         self.standing.ts_max = span.ts_max;
         self.standing.unsealed.blocks += 1;
         self.standing.unsealed.bytes += body.len();
+        self.standing.event_bytes += body.len() as u64;
         self.measured.appended += body.len() as u64;
         self.packer.begin(span.last + 1, span.ts_max);
         Ok(())

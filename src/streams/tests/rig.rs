@@ -120,6 +120,7 @@ impl Rig {
             events,
             bytes: u64::MAX,
             idempotency_keys: 0,
+            idempotency_bytes: u64::MAX,
         };
         while writer.prune(&retention, 0).unwrap().more {}
     }

@@ -124,6 +124,7 @@ fn retention() -> impl Strategy<Value = Retention> {
             events,
             bytes,
             idempotency_keys,
+            idempotency_bytes: u64::MAX,
         })
 }
 

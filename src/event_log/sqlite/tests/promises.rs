@@ -203,10 +203,75 @@ fn answers_are_recalled_for_a_day_and_only_if_committed() {
     );
     let few = Retention {
         idempotency_keys: 0,
+        idempotency_bytes: u64::MAX,
         ..KEEP
     };
     while log.writer.prune(&few, 1000).expect("pruned").more {}
     assert_eq!(log.writer.recall(&[1; 16], 1000).expect("read"), None);
+}
+
+#[test]
+fn answers_are_bounded_in_bytes_and_the_oldest_go_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut log = opened(directory.path());
+    let answer = |key: u8, timestamp: i64, bytes: usize| Remembered {
+        key: [key; 16],
+        request: [key; 16],
+        timestamp,
+        sequence: 0,
+        status: 200,
+        body: Some(Json::trusted(&"1".repeat(bytes))),
+    };
+    for key in 0..10 {
+        let answers = [answer(key, i64::from(key), 1000)];
+        log.writer.append(&[], &answers).expect("appended");
+    }
+    // Given again under its key, one counts once.
+    log.writer
+        .append(&[], &[answer(9, 9, 3000)])
+        .expect("appended");
+    let bound = Retention {
+        idempotency_bytes: 5000,
+        ..KEEP
+    };
+    let kept = |log: &mut crate::event_log::OpenLog| -> Vec<u8> {
+        while log.writer.prune(&bound, 10).expect("pruned").more {}
+        let there = |key: &u8| log.writer.recall(&[*key; 16], 10).expect("read").is_some();
+        (0..10).filter(there).collect()
+    };
+    assert_eq!(kept(&mut log), [7, 8, 9]);
+    drop(log);
+    let mut log = opened(directory.path());
+    log.writer
+        .append(&[], &[answer(0, 10, 1000)])
+        .expect("appended");
+    assert_eq!(kept(&mut log), [0, 8, 9], "counted anew at a start");
+}
+
+#[test]
+fn bytes_of_events_are_bounded_whatever_else_is_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut log = opened(directory.path());
+    append_some(&mut log, 300);
+    log.writer
+        .save_snapshot(300, &vec![7; 2_000_000])
+        .expect("saved");
+    let answer = Remembered {
+        key: [1; 16],
+        request: [1; 16],
+        timestamp: 1,
+        sequence: 0,
+        status: 200,
+        body: Some(Json::trusted(&"1".repeat(2_000_000))),
+    };
+    log.writer.append(&[], &[answer]).expect("appended");
+    let bound = Retention {
+        bytes: 1_000_000,
+        ..KEEP
+    };
+    while log.writer.prune(&bound, 1).expect("pruned").more {}
+    assert_eq!(log.reader.info().floor, 1, "the events themselves are few");
+    assert_eq!(read_all(&log).len(), 300);
 }
 
 #[test]
@@ -219,6 +284,7 @@ fn pruning_keeps_its_bounds_and_never_passes_the_snapshot() {
         events: 0,
         bytes: 0,
         idempotency_keys: 0,
+        idempotency_bytes: u64::MAX,
     };
     let prune = |log: &mut crate::event_log::OpenLog, retention: &Retention| {
         while log.writer.prune(retention, i64::MAX).expect("pruned").more {}

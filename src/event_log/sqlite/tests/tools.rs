@@ -32,6 +32,7 @@ fn verify_finds_nothing_wrong_with_a_sound_log_even_while_it_is_written() {
         events: 30,
         bytes: u64::MAX,
         idempotency_keys: 9,
+        idempotency_bytes: u64::MAX,
     };
     while log.writer.prune(&bound, 1).expect("pruned").more {}
     let report = verify(directory.path()).expect("readable");
