@@ -54,7 +54,7 @@ impl Running {
     }
 
     async fn stop(self) {
-        self.hub.stop().await;
+        self.hub.stop(Instant::now()).await;
         assert!(self.thread.join(), "the writer ends in order");
     }
 

@@ -10,7 +10,7 @@ pub mod sqlite;
 pub mod through;
 pub mod tools;
 
-use std::{ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Read, ops::ControlFlow, path::PathBuf, sync::Arc, time::Duration};
 
 pub use epochs::Epochs;
 
@@ -42,11 +42,36 @@ pub trait LogWriter: Send {
     /// [`AppendError`].
     fn prune(&mut self, retention: &Retention, now: i64) -> Result<Pruned, AppendError>;
 
-    /// Keeps the state as of `sequence`, so that a start folds only what came after.
+    /// Begins to keep the state as of `sequence`, so that a start folds only what came after. Its bytes come in
+    /// parts, between which commits go on; one that was begun before and isn't whole is given up.
     ///
     /// # Errors
     /// [`AppendError`].
-    fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError>;
+    fn begin_snapshot(&mut self, sequence: u64) -> Result<(), AppendError>;
+
+    /// Keeps the next part, of about [`SNAPSHOT_PART`] bytes.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    fn add_to_snapshot(&mut self, part: &[u8]) -> Result<(), AppendError>;
+
+    /// Keeps the last part. From now on the snapshot counts.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    fn finish_snapshot(&mut self, last: &[u8]) -> Result<(), AppendError>;
+
+    /// Keeps a whole state at once, as tools and tests do.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError> {
+        self.begin_snapshot(sequence)?;
+        for part in state.chunks(SNAPSHOT_PART) {
+            self.add_to_snapshot(part)?;
+        }
+        self.finish_snapshot(&[])
+    }
 
     /// Keeps when servers were last seen, in one batch; replaces what was kept before.
     ///
@@ -63,6 +88,9 @@ pub trait LogWriter: Send {
 
 /// What a read calls for each thing that it finds, until it breaks off.
 pub type Visit<'a> = &'a mut dyn FnMut(Item<'_>) -> ControlFlow<()>;
+
+/// Takes a snapshot, given the place that it stands at and its bytes. Says whether it could be used; it reads to the end.
+pub type TakeSnapshot<'a> = &'a mut dyn FnMut(u64, &mut dyn Read) -> bool;
 
 /// The side of a log that reads it. Calls block on the disk: not for async tasks.
 pub trait LogReader: Send + Sync {
@@ -91,11 +119,24 @@ pub trait LogReader: Send + Sync {
     /// [`ReadError`].
     fn place_at_time(&self, time: i64) -> Result<PlaceAtTime, ReadError>;
 
-    /// The newest whole snapshot, and the place that it stands at.
+    /// Hands snapshots to `take`, newest first, until one is whole and taken; says which.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError>;
+    fn read_snapshot(&self, take: TakeSnapshot<'_>) -> Result<Option<u64>, ReadError>;
+
+    /// The newest whole snapshot in one piece, as tests want it, and the place that it stands at.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+        let mut state = Vec::new();
+        let at = self.read_snapshot(&mut |_, bytes| {
+            state.clear();
+            bytes.read_to_end(&mut state).is_ok()
+        })?;
+        Ok(at.map(|at| (at, state)))
+    }
 
     /// What [`LogWriter::save_leases`] kept last.
     ///
@@ -219,6 +260,9 @@ pub struct Pruned {
     /// Whether more waits to be dropped.
     pub more: bool,
 }
+
+/// Bytes of a part of a snapshot: what a commit that waits for one to be kept hardly feels.
+pub const SNAPSHOT_PART: usize = 256 * 1024;
 
 /// A hash of caller, path and idempotency key.
 pub type KeyHash = [u8; 16];

@@ -19,7 +19,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -145,9 +145,10 @@ pub trait Observer: Send + Sync {
 enum Request {
     Change(Change),
     SaveLeases(Vec<SavedLease>),
-    Snapshot(snapshots::Snapshot),
+    Snapshot(snapshots::Piece),
     Tick,
-    Stop,
+    /// What waits is carried out; the last snapshot may take until then.
+    Stop(Instant),
 }
 
 /// Commands that are carried out together, and whoever waits for the answer.
@@ -166,7 +167,18 @@ enum Work {
 /// The writer's thread, to be joined.
 pub struct HubThread {
     handle: JoinHandle<()>,
-    ended: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
+}
+
+/// How far the writer's thread is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It carries out what it is asked.
+    Writing,
+    /// All that it took is durable, and nothing more will be.
+    Written,
+    /// It is about to end.
+    Ended,
 }
 
 impl Hub {
@@ -183,7 +195,8 @@ impl Hub {
         let OpenLog { writer, reader } = log;
         let reader: Arc<dyn LogReader> =
             Arc::new(Watched::new(reader, settings.metrics.corrupt.clone()));
-        let state = recovery::recover(&*reader, &settings.policy)?;
+        let recovery::Recovered { state, snapshot } =
+            recovery::recover(&*reader, &settings.policy)?;
         let (requests, receiver) = mpsc::channel(QUEUE_LENGTH);
         let shared = Arc::new(Shared {
             requests,
@@ -206,6 +219,7 @@ impl Hub {
                 receiver,
                 retention: settings.retention,
                 tail,
+                snapshot,
             },
         ))
     }
@@ -332,11 +346,12 @@ impl Hub {
         self.0.stopping.load(Ordering::Acquire)
     }
 
-    /// Refuses further commands and ends the writer after those that wait.
-    pub async fn stop(&self) {
+    /// Refuses further commands and ends the writer after those that wait. It may keep the state once more, if that is
+    /// done by `deadline`.
+    pub async fn stop(&self, deadline: Instant) {
         self.refuse();
         // Closed means that the writer has ended already.
-        let _ = self.0.requests.send(Request::Stop).await;
+        let _ = self.0.requests.send(Request::Stop(deadline)).await;
     }
 }
 
@@ -347,6 +362,8 @@ pub struct Idle {
     receiver: mpsc::Receiver<Request>,
     retention: Retention,
     tail: Arc<Tail>,
+    /// The last event in the newest snapshot.
+    snapshot: u64,
 }
 
 impl Idle {
@@ -360,27 +377,39 @@ impl Idle {
         startup: Vec<Command>,
         observers: Vec<Arc<dyn Observer>>,
     ) -> std::io::Result<HubThread> {
-        let (ending, ended) = watch::channel(false);
+        let (reached, stage) = watch::channel(Stage::Writing);
         let mut writer = writer::Writer::new(self, observers);
         let begun = writer.begin(startup);
         let handle = std::thread::Builder::new()
             .name("hub-writer".to_owned())
             .spawn(move || {
-                if begun {
-                    writer.run();
+                let deadline = if begun { writer.run() } else { None };
+                reached.send_replace(Stage::Written);
+                if let Some(deadline) = deadline {
+                    writer.keep_the_state(deadline);
                 }
-                ending.send_replace(true);
+                drop(writer);
+                reached.send_replace(Stage::Ended);
             })?;
-        Ok(HubThread { handle, ended })
+        Ok(HubThread { handle, stage })
     }
 }
 
 impl HubThread {
-    /// Waits until the writer has ended: because it was stopped, or because it can't know whether a commit
-    /// is durable, which only a new start can settle.
+    /// Waits until the writer takes nothing more and all that it took is durable: because it was stopped, or because
+    /// it can't know whether a commit is durable, which only a new start can settle.
+    pub async fn written(&mut self) {
+        self.reached(Stage::Written).await;
+    }
+
+    /// Waits until it has kept the state, too, or has run out of time for that.
     pub async fn ended(&mut self) {
+        self.reached(Stage::Ended).await;
+    }
+
+    async fn reached(&mut self, stage: Stage) {
         // An error means that the sender is gone, and so is the thread.
-        let _ = self.ended.wait_for(|ended| *ended).await;
+        let _ = self.stage.wait_for(|at| *at >= stage).await;
     }
 
     /// Waits for the thread. Whether it ended in order.

@@ -233,7 +233,7 @@ impl Server {
     async fn run(mut self, shutdown: CancellationToken) -> Result<(), ServeError> {
         let ended_early = tokio::select! {
             () = shutdown.cancelled() => false,
-            () = self.thread.ended() => true,
+            () = self.thread.written() => true,
         };
         let deadline = Instant::now() + self.drain_timeout;
         info!("draining: {} streams are open", self.app.streams.count());
@@ -242,8 +242,12 @@ impl Server {
         // The leases' last act is to save last-seen times, which a hub takes until it is stopped.
         self.stop_monitors.cancel();
         while self.monitors.join_next().await.is_some() {}
-        self.app.hub.stop().await;
-        let written = tokio::time::timeout_at(deadline.into(), self.thread.ended()).await;
+        // The state is kept once more while the streams are ended, but never at their cost.
+        self.app
+            .hub
+            .stop(Instant::now() + (deadline - Instant::now()) / 2)
+            .await;
+        let written = tokio::time::timeout_at(deadline.into(), self.thread.written()).await;
         if written.is_err() {
             warn!(
                 "the log still takes its time at the deadline: what waits for it is not acknowledged"
@@ -266,7 +270,8 @@ impl Server {
             Ok(Err(panicked)) => warn!("accepting connections ended with {panicked}"),
             Err(_) => self.accepting.abort(),
         }
-        let in_order = written.is_err() || self.thread.join();
+        let ended = tokio::time::timeout_at(deadline.into(), self.thread.ended()).await;
+        let in_order = ended.is_err() || self.thread.join();
         info!("stopped");
         if ended_early || !in_order {
             Err(ServeError::WriterEnded)

@@ -4,7 +4,7 @@
 //! writer decides a batch on a clone and drops it if the commit fails, and a reader takes one consistent cut
 //! of everything without holding anybody up.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -150,14 +150,24 @@ impl State {
     /// # Errors
     /// Where it doesn't serialize: a mistake in its types.
     pub fn save(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec(&SavedState {
+        let mut bytes = Vec::new();
+        self.save_to(&mut bytes).map(|()| bytes)
+    }
+
+    /// The same bytes, written as they come into being: no whole copy is ever in memory.
+    ///
+    /// # Errors
+    /// Where they can't be written, or don't serialize.
+    pub fn save_to(&self, out: impl io::Write) -> Result<(), serde_json::Error> {
+        let saved = SavedState {
             sequence: self.sequence,
             announced: self.integration.announced,
             servers: self.servers.save(),
             workflows: self.workflows.save(),
             patterns: self.patterns.save(),
             custom_types: self.custom_types.save(),
-        })
+        };
+        serde_json::to_writer(out, &saved)
     }
 
     /// The state that [`Self::save`] made these bytes of.
@@ -165,8 +175,20 @@ impl State {
     /// # Errors
     /// Where the bytes are of another version, or damaged.
     pub fn restore(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        let saved: SavedState<Server> = serde_json::from_slice(bytes)?;
-        Ok(Self {
+        serde_json::from_slice(bytes).map(Self::from_saved)
+    }
+
+    /// The same from bytes that are read as they are needed.
+    ///
+    /// # Errors
+    /// Where they can't be read, too.
+    pub fn restore_from(bytes: impl io::Read) -> Result<Self, serde_json::Error> {
+        let bytes = io::BufReader::with_capacity(READ_AT_ONCE, bytes);
+        serde_json::from_reader(bytes).map(Self::from_saved)
+    }
+
+    fn from_saved(saved: SavedState<Server, SavedWorkflows>) -> Self {
+        Self {
             sequence: saved.sequence,
             servers: Servers::restore(saved.servers),
             workflows: Workflows::restore(saved.workflows),
@@ -175,7 +197,7 @@ impl State {
             integration: Integration {
                 announced: saved.announced,
             },
-        })
+        }
     }
 
     /// Whether a command would bring an id into the state that is longer than the operator allows. One that is
@@ -268,13 +290,16 @@ impl State {
     }
 }
 
+/// Bytes of a saved state that are read at once.
+const READ_AT_ONCE: usize = 64 * 1024;
+
 /// What a snapshot holds. Indices and counts follow from it and are made anew.
 #[derive(Serialize, Deserialize)]
-struct SavedState<S> {
+struct SavedState<S, W> {
     sequence: u64,
     announced: Health,
     servers: Vec<S>,
-    workflows: SavedWorkflows,
+    workflows: W,
     patterns: Vec<Pattern>,
     /// Missing in snapshots of versions that didn't count them.
     #[serde(default)]

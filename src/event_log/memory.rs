@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 
 use super::{
     AppendError, Epochs, Item, KeyHash, LogInfo, LogReader, LogWriter, OpenLog, Order, PlaceAtTime,
-    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, Scanned, Visit,
+    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, Scanned, TakeSnapshot, Visit,
 };
 use crate::{
     domain::{Epoch, Record},
@@ -52,7 +52,9 @@ struct Inner {
     answer_bytes: u64,
     /// Keys as they were given, for dropping the oldest first. A key given again is in it twice.
     keys: VecDeque<(i64, KeyHash)>,
-    snapshot: Option<(u64, Vec<u8>)>,
+    snapshot: Option<(u64, Arc<Vec<u8>>)>,
+    /// The one in the making.
+    making: Option<(u64, Vec<u8>)>,
     leases: Vec<SavedLease>,
 }
 
@@ -80,6 +82,7 @@ impl Default for Memory {
             answer_bytes: 0,
             keys: VecDeque::new(),
             snapshot: None,
+            making: None,
             leases: Vec::new(),
         };
         Self {
@@ -253,14 +256,31 @@ impl LogWriter for Memory {
         Ok(pruned)
     }
 
-    fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError> {
+    fn begin_snapshot(&mut self, sequence: u64) -> Result<(), AppendError> {
+        self.inner.write().making = Some((sequence, Vec::new()));
+        Ok(())
+    }
+
+    fn add_to_snapshot(&mut self, part: &[u8]) -> Result<(), AppendError> {
+        match &mut self.inner.write().making {
+            Some((_, state)) => state.extend_from_slice(part),
+            None => return Err(AppendError::Unwritable("no snapshot was begun".to_owned())),
+        }
+        Ok(())
+    }
+
+    fn finish_snapshot(&mut self, last: &[u8]) -> Result<(), AppendError> {
+        self.add_to_snapshot(last)?;
         let inner = &mut *self.inner.write();
-        if inner
-            .snapshot
-            .as_ref()
-            .is_none_or(|(kept, _)| *kept <= sequence)
-        {
-            inner.snapshot = Some((sequence, state.to_vec()));
+        let whole = inner.making.take();
+        let is_newer = |(sequence, _): &(u64, Vec<u8>)| {
+            inner
+                .snapshot
+                .as_ref()
+                .is_none_or(|(kept, _)| kept <= sequence)
+        };
+        if let Some(whole) = whole.filter(is_newer) {
+            inner.snapshot = Some((whole.0, Arc::new(whole.1)));
         }
         Ok(())
     }
@@ -352,8 +372,11 @@ impl LogReader for Memory {
         })
     }
 
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
-        Ok(self.inner.read().snapshot.clone())
+    fn read_snapshot(&self, take: TakeSnapshot<'_>) -> Result<Option<u64>, ReadError> {
+        let newest = self.inner.read().snapshot.clone();
+        Ok(newest
+            .filter(|(at, state)| take(*at, &mut &state[..]))
+            .map(|(at, _)| at))
     }
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {

@@ -20,6 +20,7 @@ pub(super) mod salvage;
 mod schema;
 mod seal;
 mod search;
+mod states;
 mod terms;
 pub(super) mod verify;
 mod writer;
@@ -99,6 +100,7 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
         standing,
         ballast,
         measured: Measured::default(),
+        making: None,
         _lock: lock,
     };
     if let Err(e) = writer.commit(Writer::seal) {

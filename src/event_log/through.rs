@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned, Visit,
+    Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
+    TakeSnapshot, Visit,
 };
 use crate::filter::Filter;
 
@@ -46,8 +47,8 @@ impl<T: ReadThrough> LogReader for T {
         self.log().place_at_time(time)
     }
 
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
-        self.log().load_snapshot()
+    fn read_snapshot(&self, take: TakeSnapshot<'_>) -> Result<Option<u64>, ReadError> {
+        self.log().read_snapshot(take)
     }
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {

@@ -29,19 +29,30 @@ pub enum RecoveryError {
     },
 }
 
+/// The state as the log tells it.
+pub(super) struct Recovered {
+    pub(super) state: State,
+    /// The last event in the snapshot that it was made of.
+    pub(super) snapshot: u64,
+}
+
 /// Folds the log. Damaged events are told by their sequence and passed over: they may have changed nothing,
 /// and a hub that refuses to start helps nobody.
-pub(super) fn recover(reader: &dyn LogReader, policy: &Policy) -> Result<State, RecoveryError> {
-    let mut state = match reader.load_snapshot()? {
-        Some((sequence, bytes)) => State::restore(&bytes).unwrap_or_else(|cause| {
+pub(super) fn recover(reader: &dyn LogReader, policy: &Policy) -> Result<Recovered, RecoveryError> {
+    let mut state = State::default();
+    reader.read_snapshot(&mut |sequence, bytes| match State::restore_from(bytes) {
+        Ok(restored) => {
+            state = restored;
+            true
+        }
+        Err(cause) => {
             error!(
                 sequence,
-                "the snapshot at event {sequence} can't be read ({cause}); folding the whole log"
+                "the snapshot at event {sequence} can't be read ({cause})"
             );
-            State::default()
-        }),
-        None => State::default(),
-    };
+            false
+        }
+    })?;
     let (info, epochs, from) = (reader.info(), reader.epochs(), state.sequence);
     if from + 1 < info.floor {
         return Err(RecoveryError::MissingSnapshot {
@@ -78,7 +89,10 @@ pub(super) fn recover(reader: &dyn LogReader, policy: &Policy) -> Result<State, 
         "recovered the state at event {}",
         info.head
     );
-    Ok(state)
+    Ok(Recovered {
+        state,
+        snapshot: from,
+    })
 }
 
 /// Events looked at in one read.

@@ -12,7 +12,7 @@ use super::{
     Answer, Change, Hub, HubError, Idle, Observer, Request, Trouble, Work,
     clock_watch::ClockWatch,
     draft::{Draft, replayed},
-    snapshots::{Snapshot, Snapshots},
+    snapshots::Snapshots,
 };
 use crate::{
     domain::{Command, Record, State, event::Texts},
@@ -38,6 +38,9 @@ pub(super) struct Writer {
 #[derive(PartialEq, Eq)]
 enum Next {
     GoOn,
+    /// It was stopped; the state may be kept once more, if that is done by then.
+    Stop(Instant),
+    /// It isn't known what is durable.
     End,
 }
 
@@ -49,8 +52,9 @@ impl Writer {
             receiver,
             retention,
             tail,
+            snapshot,
         } = idle;
-        let snapshots = Snapshots::new(hub.state().sequence);
+        let snapshots = Snapshots::new(snapshot);
         let watch = ClockWatch::new(&hub);
         Self {
             hub,
@@ -73,18 +77,27 @@ impl Writer {
         self.commit(&mut batch) == Next::GoOn
     }
 
-    /// Serves until it is stopped, or until it can't know whether a commit is durable.
-    pub(super) fn run(mut self) {
+    /// Serves until it is stopped, and says until when it may go on keeping the state; or until it can't know whether a
+    /// commit is durable.
+    pub(super) fn run(&mut self) -> Option<Instant> {
         let mut batch = Vec::new();
-        loop {
-            if self.turn(&mut batch) == Next::End {
-                break;
+        let deadline = loop {
+            match self.turn(&mut batch) {
+                Next::GoOn => {}
+                Next::Stop(deadline) => break Some(deadline),
+                Next::End => break None,
             }
-        }
+        };
         self.requests.close();
-        if let Some(snapshot) = Snapshot::take(&self.hub.state()) {
-            self.keep_snapshot(&snapshot);
-        }
+        // Whoever still waits learns that the hub has stopped, the thread of a snapshot included.
+        while self.requests.try_recv().is_ok() {}
+        deadline
+    }
+
+    /// Keeps the state once more, so that the next start has little to fold.
+    pub(super) fn keep_the_state(&mut self, deadline: Instant) {
+        self.snapshots
+            .take_last(&self.hub.state(), &mut *self.log, deadline);
     }
 
     /// Takes what waits, up to a batch, and commits it.
@@ -97,8 +110,10 @@ impl Writer {
             }
             Err(_) => self.requests.blocking_recv(),
         };
-        let Some(first) = first else { return Next::End };
-        let (mut request, mut ticked, mut stop) = (Some(first), false, false);
+        let Some(first) = first else {
+            return Next::End;
+        };
+        let (mut request, mut ticked, mut next) = (Some(first), false, Next::GoOn);
         let mut commands = 0;
         while let Some(taken) = request.take() {
             match taken {
@@ -111,9 +126,13 @@ impl Writer {
                         self.note_trouble(&cause);
                     }
                 }
-                Request::Snapshot(snapshot) => self.keep_snapshot(&snapshot),
+                Request::Snapshot(piece) => {
+                    if let Err(cause) = self.snapshots.take(piece, &mut *self.log) {
+                        self.note_trouble(&cause);
+                    }
+                }
                 Request::Tick => ticked = true,
-                Request::Stop => stop = true,
+                Request::Stop(deadline) => next = Next::Stop(deadline),
             }
             if commands < BATCH_COMMANDS {
                 request = self.requests.try_recv().ok();
@@ -132,7 +151,7 @@ impl Writer {
         } else if self.more_to_prune && self.pruned_at.elapsed() >= PRUNE_PAUSE {
             self.prune();
         }
-        if stop { Next::End } else { Next::GoOn }
+        next
     }
 
     /// Decides a batch, makes it durable, tells everyone.
@@ -278,16 +297,6 @@ impl Writer {
             }
             Err(cause) => {
                 self.more_to_prune = false;
-                self.note_trouble(&cause);
-            }
-        }
-    }
-
-    fn keep_snapshot(&mut self, snapshot: &Snapshot) {
-        match self.log.save_snapshot(snapshot.sequence, &snapshot.bytes) {
-            Ok(()) => self.snapshots.kept(snapshot),
-            Err(cause) => {
-                self.snapshots.failed();
                 self.note_trouble(&cause);
             }
         }

@@ -59,7 +59,8 @@ impl Writer {
                 writer.drop_answers(&answers)
             })?;
         }
-        let more = self.give_back()? || more_blocks || more_answers;
+        let more_parts = self.drop_old_parts()?;
+        let more = self.give_back()? || more_blocks || more_answers || more_parts;
         Ok(Pruned {
             events: self.standing.bounds.floor - floor,
             more,
@@ -119,7 +120,10 @@ impl Writer {
     }
 
     fn drop_blocks(&mut self, blocks: &[Old]) -> rusqlite::Result<()> {
-        let Some(Old { span: last, end, .. }) = blocks.last().copied() else {
+        let Some(Old {
+            span: last, end, ..
+        }) = blocks.last().copied()
+        else {
             return Ok(());
         };
         let mut terms = BTreeSet::new();

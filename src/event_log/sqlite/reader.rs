@@ -11,10 +11,12 @@ use super::{
     pool::Pool,
     read,
     schema::{Bounds, sequence, sql},
+    states,
 };
 use crate::{
     event_log::{
-        Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned, Visit,
+        Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
+        TakeSnapshot, Visit,
     },
     filter::Filter,
 };
@@ -52,8 +54,8 @@ impl LogReader for Reader {
             .read(|connection| place_at_time(connection, time, head))
     }
 
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
-        self.pool.read(load_snapshot)
+    fn read_snapshot(&self, take: TakeSnapshot<'_>) -> Result<Option<u64>, ReadError> {
+        self.pool.read(|connection| states::load(connection, take))
     }
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
@@ -113,24 +115,6 @@ fn stretch(
     Ok(found.map_or((middle, next, false), |(first, ts_max)| {
         (first, next, ts_max >= time)
     }))
-}
-
-pub(super) fn load_snapshot(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
-    let mut statement =
-        connection.prepare_cached("SELECT seq, crc, state FROM snapshots ORDER BY seq DESC")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let at = sequence(row, 0)?;
-        let state = row.get_ref(2)?.as_blob()?;
-        if i64::from(crc32fast::hash(state)) == row.get::<_, i64>(1)? {
-            return Ok(Some((at, state.to_vec())));
-        }
-        tracing::warn!(
-            sequence = at,
-            "the snapshot at {at} is damaged: trying the one before"
-        );
-    }
-    Ok(None)
 }
 
 pub(super) fn load_leases(connection: &Connection) -> rusqlite::Result<Vec<SavedLease>> {

@@ -6,6 +6,7 @@ use super::{
     block::Span,
     fetch::{self, Stored},
     schema::{Bounds, sequence, sql},
+    states,
     writer::{Answers, Standing, Unsealed},
 };
 use crate::{domain::Epoch, event_log::Epochs};
@@ -53,10 +54,7 @@ pub(super) fn standing(connection: &Connection) -> rusqlite::Result<Standing> {
         };
         next = before;
     }
-    let snapshot =
-        connection.query_row("SELECT coalesce(max(seq), 0) FROM snapshots", [], |row| {
-            sequence(row, 0)
-        })?;
+    let snapshot = states::newest(connection)?;
     Ok(Standing {
         head,
         ts_max: ts_max.unwrap_or(i64::MIN).max(bounds.pruned_ts),

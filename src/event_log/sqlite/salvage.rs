@@ -1,6 +1,6 @@
 //! Copying what is good out of a damaged log.
 
-use std::{ops::ControlFlow, path::Path};
+use std::{io::Read, ops::ControlFlow, path::Path};
 
 use rusqlite::{Connection, types::Value};
 
@@ -10,11 +10,15 @@ use super::{
     reader, recover,
     room::Lock,
     schema::{self, Bounds, sql},
+    states,
     writer::{Answers, Standing, Unsealed},
 };
 use crate::{
     domain::{Epoch, Record},
-    event_log::{AppendError, Item, LogWriter, OpenError, Order, ReadRange, Visit, tools::Report},
+    event_log::{
+        AppendError, Item, LogWriter, OpenError, Order, ReadRange, SNAPSHOT_PART, Visit,
+        tools::Report,
+    },
     filter::Filter,
 };
 
@@ -91,11 +95,10 @@ fn what_is_left(old: &Connection, report: &mut Report) -> rusqlite::Result<Stand
         standing.head
     ));
     // Places that were given out, and what a snapshot holds, stay taken.
-    for newest in [
-        "SELECT coalesce(max(start), 0) FROM epochs",
-        "SELECT coalesce(max(seq), 0) FROM snapshots",
-    ] {
-        let taken = old.query_row(newest, [], |row| schema::sequence(row, 0));
+    let started = old.query_row("SELECT coalesce(max(start), 0) FROM epochs", [], |row| {
+        schema::sequence(row, 0)
+    });
+    for taken in [started, states::newest(old)] {
         standing.head = standing.head.max(taken.unwrap_or(0));
     }
     Ok(standing)
@@ -197,12 +200,17 @@ fn copy_rest(
     new: &mut Writer,
     report: &mut Report,
 ) -> Result<(), AppendError> {
-    match reader::load_snapshot(old) {
-        Ok(Some((at, state))) => new.save_snapshot(at, &state)?,
-        Ok(None) => {}
-        Err(e) => report
+    let mut result = Ok(true);
+    let copied = states::load(old, &mut |at, state| {
+        result = copy_snapshot(new, at, state);
+        // One that can't be read gives way to the one before; one that can't be written ends it.
+        !matches!(result, Ok(false))
+    });
+    result?;
+    if let Err(e) = copied {
+        report
             .problems
-            .push(format!("no snapshot could be copied: {e}")),
+            .push(format!("no snapshot could be copied: {e}"));
     }
     match reader::load_leases(old) {
         Ok(leases) => new.save_leases(&leases)?,
@@ -225,6 +233,26 @@ fn copy_rest(
             .push(format!("remembered answers could not be copied: {e}"));
     }
     Ok(())
+}
+
+/// Copies a snapshot part by part. `false` where it can't be read whole.
+fn copy_snapshot(new: &mut Writer, at: u64, state: &mut dyn Read) -> Result<bool, AppendError> {
+    new.begin_snapshot(at)?;
+    loop {
+        let mut part = Vec::with_capacity(SNAPSHOT_PART);
+        if state
+            .take(SNAPSHOT_PART as u64)
+            .read_to_end(&mut part)
+            .is_err()
+        {
+            return Ok(false);
+        }
+        if part.len() < SNAPSHOT_PART {
+            new.finish_snapshot(&part)?;
+            return Ok(true);
+        }
+        new.add_to_snapshot(&part)?;
+    }
 }
 
 fn copy_answers(old: &Connection, new: &Writer) -> rusqlite::Result<()> {

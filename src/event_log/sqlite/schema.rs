@@ -10,8 +10,8 @@ use rusqlite::{Connection, OpenFlags};
 /// The database within the data directory.
 pub(super) const FILE: &str = "hub.db";
 
-/// The schema that this version writes.
-pub(super) const VERSION: i64 = 1;
+/// The schema that this version writes. 2 keeps snapshots in parts.
+pub(super) const VERSION: i64 = 2;
 
 /// Below 3.51.3 two connections that write and checkpoint at once can lose committed pages.
 const OLDEST_SQLITE: i32 = 3_051_003;
@@ -43,12 +43,20 @@ const TABLES: &str = "
     CREATE TABLE idempotency(key BLOB PRIMARY KEY, request BLOB NOT NULL, ts INTEGER NOT NULL,
         seq INTEGER NOT NULL, status INTEGER NOT NULL, body TEXT) STRICT, WITHOUT ROWID;
     CREATE INDEX idempotency_ts ON idempotency(ts);
+    -- Snapshots of version 1, each one value.
     CREATE TABLE snapshots(seq INTEGER PRIMARY KEY, crc INTEGER NOT NULL, state BLOB NOT NULL) STRICT;
     -- What probes of a full disk write.
     CREATE TABLE scratch(body BLOB NOT NULL) STRICT;
     CREATE TABLE leases(id INTEGER PRIMARY KEY CHECK (id = 1), crc INTEGER NOT NULL,
         body BLOB NOT NULL) STRICT;
     INSERT INTO bounds VALUES (1, 1, -9223372036854775808, 0);
+";
+
+/// What version 2 added. A snapshot counts once it has its row in `states`; `key` is its number there in the upper half,
+/// and that of the part in the lower.
+const STATE_TABLES: &str = "
+    CREATE TABLE states(id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, parts INTEGER NOT NULL) STRICT;
+    CREATE TABLE state_parts(key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 ";
 
 /// Why a file isn't a log that this version can use.
@@ -96,10 +104,17 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
         }
         let make = connection.unchecked_transaction()?;
         make.execute_batch(TABLES)?;
+        make.execute_batch(STATE_TABLES)?;
         make.execute("INSERT INTO meta VALUES ('schema', ?1)", [VERSION])?;
         make.commit()?;
     }
     check_version(&connection)?;
+    if !has_states(&connection)? {
+        let raise = connection.unchecked_transaction()?;
+        raise.execute_batch(STATE_TABLES)?;
+        raise.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [VERSION])?;
+        raise.commit()?;
+    }
     Ok(connection)
 }
 
@@ -149,6 +164,13 @@ fn check_linked() -> Result<(), Unusable> {
 fn has_tables(connection: &Connection) -> Result<bool, Unusable> {
     let sql = "SELECT count(*) FROM sqlite_schema WHERE name IN ('meta', 'bounds', 'blocks')";
     Ok(connection.query_row(sql, [], |row| row.get::<_, i64>(0))? == 3)
+}
+
+/// Whether snapshots are kept in parts: a file of version 1 that is only read has no tables for that.
+pub(super) fn has_states(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'states'")?
+        .exists([])
 }
 
 fn check_version(connection: &Connection) -> Result<(), Unusable> {

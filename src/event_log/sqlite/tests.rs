@@ -3,6 +3,7 @@
 mod damage;
 mod model;
 mod promises;
+mod states;
 mod tools;
 
 use std::{ops::ControlFlow, path::Path};

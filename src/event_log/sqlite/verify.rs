@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{
     fetch::{self, Stored},
-    read, recover, schema,
+    read, recover, schema, states,
     terms::{self, Kind},
     writer::Standing,
 };
@@ -41,7 +41,9 @@ fn inspect(connection: &Connection) -> rusqlite::Result<Report> {
     let standing = recover::standing(connection)?;
     check_events(connection, &standing, &mut report)?;
     check_postings(connection, &standing, &mut report)?;
-    check_snapshots(connection, &standing, &mut report)?;
+    report
+        .problems
+        .extend(states::check(connection, standing.head)?);
     Ok(report)
 }
 
@@ -159,27 +161,4 @@ fn has_posting(
              AND term = (SELECT id FROM terms WHERE kind = ?1 AND name = ?2)",
         )?
         .exists((kind, name, schema::sql(block)))
-}
-
-fn check_snapshots(
-    connection: &Connection,
-    standing: &Standing,
-    report: &mut Report,
-) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare("SELECT seq, crc, state FROM snapshots ORDER BY seq")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let at = schema::sequence(row, 0)?;
-        if i64::from(crc32fast::hash(row.get_ref(2)?.as_blob()?)) != row.get::<_, i64>(1)? {
-            report
-                .problems
-                .push(format!("the snapshot at {at} is damaged"));
-        }
-        if at > standing.head {
-            report.problems.push(format!(
-                "the snapshot at {at} is newer than the newest event"
-            ));
-        }
-    }
-    Ok(())
 }

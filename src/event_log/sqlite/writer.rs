@@ -14,6 +14,7 @@ use super::{
     leases,
     room::{self, Ballast, Lock},
     schema::{self, Bounds, sequence, sql},
+    states::Making,
     terms::TermIds,
 };
 use crate::{
@@ -35,9 +36,6 @@ const MEASURE_BYTES: u64 = 512 * 1024;
 /// How long answers are remembered, ms.
 pub(super) const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Snapshots kept: the newest, and one to fall back on where that is damaged.
-const SNAPSHOTS: i64 = 2;
-
 /// How long the end waits for readers.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -54,6 +52,8 @@ pub(super) struct Writer {
     pub(super) standing: Standing,
     pub(super) ballast: Ballast,
     pub(super) measured: Measured,
+    /// The snapshot in the making.
+    pub(super) making: Option<Making>,
     pub(super) _lock: Lock,
 }
 
@@ -393,22 +393,16 @@ impl LogWriter for Writer {
         self.prune_slice(retention, now)
     }
 
-    fn save_snapshot(&mut self, sequence: u64, state: &[u8]) -> Result<(), AppendError> {
-        let crc = crc32fast::hash(state);
-        self.commit(|writer| {
-            let connection = &writer.connection;
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3)")?
-                .execute((sql(sequence), crc, state))?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM snapshots WHERE seq NOT IN
-                     (SELECT seq FROM snapshots ORDER BY seq DESC LIMIT ?1)",
-                )?
-                .execute([SNAPSHOTS])?;
-            writer.standing.snapshot = writer.standing.snapshot.max(sequence);
-            Ok(())
-        })
+    fn begin_snapshot(&mut self, sequence: u64) -> Result<(), AppendError> {
+        self.begin_state(sequence)
+    }
+
+    fn add_to_snapshot(&mut self, part: &[u8]) -> Result<(), AppendError> {
+        self.add_to_state(part)
+    }
+
+    fn finish_snapshot(&mut self, last: &[u8]) -> Result<(), AppendError> {
+        self.finish_state(last)
     }
 
     fn save_leases(&mut self, leases: &[SavedLease]) -> Result<(), AppendError> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{lines::next_lines, *};
 use crate::domain::{Epoch, Record};
-use crate::event_log::{Epochs, PlaceAtTime, SavedLease, Visit};
+use crate::event_log::{Epochs, PlaceAtTime, SavedLease, TakeSnapshot, Visit};
 
 /// A log of events whose timestamps are their sequences; some pruned, one damaged.
 struct Stub {
@@ -94,7 +94,7 @@ impl LogReader for Stub {
         })
     }
 
-    fn load_snapshot(&self) -> Result<Option<(u64, Vec<u8>)>, ReadError> {
+    fn read_snapshot(&self, _: TakeSnapshot<'_>) -> Result<Option<u64>, ReadError> {
         Ok(None)
     }
 

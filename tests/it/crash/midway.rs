@@ -303,7 +303,7 @@ impl Scene {
         Left {
             floor: number("SELECT floor FROM bounds"),
             head: number("SELECT max(last) FROM blocks"),
-            snapshot: number("SELECT coalesce(max(seq), 0) FROM snapshots"),
+            snapshot: number("SELECT coalesce(max(seq), 0) FROM states"),
         }
     }
 

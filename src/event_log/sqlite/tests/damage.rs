@@ -30,7 +30,7 @@ fn file(directory: &Path) -> PathBuf {
 }
 
 /// Changes rows behind the log's back.
-fn tamper(directory: &Path, sql: &str) {
+pub(super) fn tamper(directory: &Path, sql: &str) {
     let connection = rusqlite::Connection::open(file(directory)).expect("opens");
     connection.execute_batch(sql).expect("changed");
 }
@@ -272,35 +272,6 @@ fn a_truncated_file_serves_no_wrong_event() {
             std::ops::ControlFlow::Continue(())
         });
     }
-}
-
-#[test]
-fn a_damaged_snapshot_gives_way_to_the_one_before() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut log = opened(directory.path());
-    append_some(&mut log, 9);
-    for at in [3, 6, 9] {
-        log.writer
-            .save_snapshot(at, format!("at {at}").as_bytes())
-            .expect("saved");
-    }
-    assert_eq!(
-        log.reader.load_snapshot().expect("read"),
-        Some((9, b"at 9".to_vec()))
-    );
-    tamper(
-        directory.path(),
-        "UPDATE snapshots SET state = x'00' WHERE seq = 9",
-    );
-    assert_eq!(
-        log.reader.load_snapshot().expect("read"),
-        Some((6, b"at 6".to_vec()))
-    );
-    tamper(
-        directory.path(),
-        "UPDATE snapshots SET state = x'00'; UPDATE leases SET crc = 1",
-    );
-    assert_eq!(log.reader.load_snapshot().expect("read"), None);
 }
 
 #[test]

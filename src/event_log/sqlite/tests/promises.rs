@@ -87,7 +87,7 @@ fn a_newer_schema_and_a_foreign_file_are_refused() {
             refused,
             Err(OpenError::TooNew {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             })
         ),

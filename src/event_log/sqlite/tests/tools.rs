@@ -55,7 +55,8 @@ fn verify_finds_each_kind_of_damage() {
         ("INSERT INTO postings VALUES (1, 2)", false),
         ("UPDATE postings SET block = block + 1", false),
         ("UPDATE terms SET name = 'other' WHERE id = 2", false),
-        ("UPDATE snapshots SET state = x'00'", false),
+        ("UPDATE state_parts SET body = x'00'", false),
+        ("DELETE FROM state_parts", false),
     ];
     for (sql, events) in kinds {
         let directory = tempfile::tempdir().expect("a directory");
