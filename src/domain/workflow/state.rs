@@ -82,7 +82,7 @@ pub(super) struct Outcome {
 /// Counts that a report keeps up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counts {
-    /// Steps that completed, or failed and weren't required.
+    /// Steps that completed, or failed and weren't required: those behind which the workflow goes on.
     pub(super) ended: u32,
     /// Steps that failed for good.
     pub(super) failed: u32,
@@ -314,7 +314,10 @@ impl Workflow {
         };
         if !data.will_retry {
             self.counts.failed += 1;
-            if self.step_at(place).is_some_and(|step| !step.plan.required) {
+            // The one failure too many isn't borne: it fails the workflow, and nothing goes on.
+            let too_many = self.about.max_failures;
+            let too_many = too_many.is_some_and(|most| self.counts.failed > most);
+            if !too_many && self.step_at(place).is_some_and(|step| !step.plan.required) {
                 self.counts.ended += 1;
                 self.let_dependents_go_on(place, &mut touched);
             }

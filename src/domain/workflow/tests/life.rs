@@ -355,9 +355,12 @@ fn continue_on_error_bears_so_many_failures() {
     let mut world = World::defined(&definition(json!(1)));
     assert_eq!(world.report("a failed"), kinds(&[FAILED]));
     assert_eq!(world.report("b failed"), kinds(&[FAILED, ALL_OVER]));
+    let done = world.workflow().view().completed_steps;
+    assert_eq!(done, 1, "the one failure too many completes nothing");
 
     let mut world = World::defined(&definition(json!(0)));
     assert_eq!(world.report("a failed"), kinds(&[FAILED, ALL_OVER]));
+    assert_eq!(world.workflow().view().completed_steps, 0);
 
     let mut world = World::defined(&definition(Value::Null));
     for step in ["a", "b", "c"] {
