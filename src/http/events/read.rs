@@ -2,9 +2,12 @@
 //!
 //! The hot path is a custom event: its envelope is read in one pass and its data stays the text that it was.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
@@ -284,12 +287,6 @@ fn emit(kind: Arc<str>, server: Option<ServerId>, data: Json, occurred_at: Optio
 
 /// `data.workflowId`, where that is a valid id. Most data doesn't hold the word at all.
 fn workflow_of(data: &str) -> Option<WorkflowId> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Names<'a> {
-        #[serde(borrow, default)]
-        workflow_id: Option<&'a RawValue>,
-    }
     // The name may be written with escapes, too.
     let bytes = data.as_bytes();
     if !data.starts_with('{')
@@ -298,9 +295,40 @@ fn workflow_of(data: &str) -> Option<WorkflowId> {
     {
         return None;
     }
-    let names: Names<'_> = serde_json::from_str(data).ok()?;
-    let id: Cow<'_, str> = serde_json::from_str(names.workflow_id?.get()).ok()?;
+    let Named(named) = serde_json::from_str(data).ok()?;
+    let id: Cow<'_, str> = serde_json::from_str(named?.get()).ok()?;
     WorkflowId::parse(&id).ok()
+}
+
+/// The member `workflowId` of an object; of several, the last, as every reader of JSON that keeps one keeps it.
+struct Named<'a>(Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Members<'a> {
+            type Value = Named<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+                let mut named = None;
+                while let Some(name) = members.next_key::<Cow<'_, str>>()? {
+                    if name == "workflowId" {
+                        named = Some(members.next_value()?);
+                    } else {
+                        members.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(Named(named))
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
 }
 
 fn unknown_type(name: &str) -> String {
@@ -327,6 +355,9 @@ mod tests {
             (r#"["workflowId"]"#, None),
             (r#""workflowId""#, None),
             ("{}", None),
+            (r#"{"workflowId":"wa","workflowId":"wb"}"#, Some("wb")),
+            (r#"{"workflowId":"wa","workflow\u0049d":"wb"}"#, Some("wb")),
+            (r#"{"workflowId":"wa","workflowId":7}"#, None),
         ];
         for (data, expected) in table {
             let found = workflow_of(data);
