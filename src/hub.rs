@@ -155,6 +155,8 @@ enum Request {
 struct Change {
     work: Work,
     key: Option<IdempotencyKey>,
+    /// Who asks, as its events tell: `by`.
+    by: Option<Arc<str>>,
     answer: oneshot::Sender<Result<Answer, HubError>>,
 }
 
@@ -224,7 +226,7 @@ impl Hub {
         ))
     }
 
-    /// Carries out one command.
+    /// Carries out one command of the hub's own, or of somebody who isn't known.
     ///
     /// # Errors
     /// [`HubError`].
@@ -233,7 +235,20 @@ impl Hub {
         command: Command,
         key: Option<IdempotencyKey>,
     ) -> Result<Answer, HubError> {
-        self.submit(Work::One(Box::new(command)), key).await
+        self.execute_for(None, command, key).await
+    }
+
+    /// Carries out one command for somebody, whose name its events carry as `by`.
+    ///
+    /// # Errors
+    /// [`HubError`].
+    pub async fn execute_for(
+        &self,
+        by: Option<Arc<str>>,
+        command: Command,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
+        self.submit(Work::One(Box::new(command)), key, by).await
     }
 
     /// Carries out several, all or nothing, and answers `202 {"ids": […]}`: for each its last event, or `null`.
@@ -245,16 +260,39 @@ impl Hub {
         commands: Vec<Command>,
         key: Option<IdempotencyKey>,
     ) -> Result<Answer, HubError> {
-        self.submit(Work::All(commands), key).await
+        self.execute_all_for(None, commands, key).await
     }
 
-    async fn submit(&self, work: Work, key: Option<IdempotencyKey>) -> Result<Answer, HubError> {
+    /// The same for somebody, whose name the events carry as `by`.
+    ///
+    /// # Errors
+    /// [`HubError`]; a rejection names the item.
+    pub async fn execute_all_for(
+        &self,
+        by: Option<Arc<str>>,
+        commands: Vec<Command>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
+        self.submit(Work::All(commands), key, by).await
+    }
+
+    async fn submit(
+        &self,
+        work: Work,
+        key: Option<IdempotencyKey>,
+        by: Option<Arc<str>>,
+    ) -> Result<Answer, HubError> {
         if self.is_stopping() {
             return Err(HubError::Stopping);
         }
         let (answer, answered) = oneshot::channel();
-        self.send(Request::Change(Change { work, key, answer }))
-            .await?;
+        let change = Change {
+            work,
+            key,
+            by,
+            answer,
+        };
+        self.send(Request::Change(change)).await?;
         answered.await.unwrap_or(Err(HubError::Stopping))
     }
 

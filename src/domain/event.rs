@@ -116,6 +116,9 @@ pub struct NewEvent {
     pub data: EventData,
     /// The producer's own time, epoch ms: `data.occurredAt`.
     pub occurred_at: Option<i64>,
+    /// Whose request brought it about, by the name of the key or the token's subject: `data.by`. Set by whoever carries
+    /// the request out, for all that follows from it.
+    pub by: Option<Arc<str>>,
     /// What only the hub needs.
     pub private: Private,
 }
@@ -140,6 +143,7 @@ impl NewEvent {
             tags: Arc::default(),
             data,
             occurred_at: None,
+            by: None,
             private: Private::default(),
         }
     }

@@ -148,6 +148,7 @@ impl Workflows {
                 .unwrap_or_default(),
             data: EventData::WorkflowStarted(Box::new(data)),
             occurred_at: start.occurred_at,
+            by: None,
             private: Private {
                 definition: Some(start.definition.clone()),
                 timeout_ms: start.timeout_ms,

@@ -1,7 +1,7 @@
 //! A batch in the making: commands decided one after another on a copy of the state, nothing durable yet.
 //! Dropped as a whole if the commit fails.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Answer, HubError, IdempotencyKey, Work};
 use crate::{
@@ -23,6 +23,8 @@ pub(super) struct Draft<'a> {
     /// Connected servers that registered again.
     pub(super) renewed: Vec<ServerId>,
     in_batch: HashMap<KeyHash, (KeyHash, Answer)>,
+    /// Whose request is carried out, by name: `by` of all that happens for it.
+    by: Option<Arc<str>>,
     policy: &'a Policy,
     epochs: &'a Epochs,
     now: i64,
@@ -37,6 +39,7 @@ impl<'a> Draft<'a> {
             answers: Vec::new(),
             renewed: Vec::new(),
             in_batch: HashMap::new(),
+            by: None,
             policy,
             epochs,
             now,
@@ -54,8 +57,20 @@ impl<'a> Draft<'a> {
         self.epochs.name(sequence)
     }
 
-    /// Decides and evolves, then lets follow what is due. Refused work leaves no trace.
+    /// Decides and evolves, then lets follow what is due, all of it by whoever asks. Refused work leaves no trace.
     pub(super) fn carry_out(
+        &mut self,
+        work: &Work,
+        key: Option<&IdempotencyKey>,
+        by: Option<&Arc<str>>,
+    ) -> Result<Answer, HubError> {
+        self.by = by.cloned();
+        let done = self.carry_out_by(work, key);
+        self.by = None;
+        done
+    }
+
+    fn carry_out_by(
         &mut self,
         work: &Work,
         key: Option<&IdempotencyKey>,
@@ -101,12 +116,33 @@ impl<'a> Draft<'a> {
     }
 
     fn one(&mut self, command: &Command) -> Result<Answer, Rejection> {
+        let (before, first) = (self.state.clone(), self.events.len());
         let (reply, last) = self.decide(command)?;
         let (status, body) = match &reply {
             Reply::Appended => (202, Some(ids(&[last]))),
-            _ => self.render(&reply),
+            _ => match self.render(&self.state, &reply) {
+                // What the command ended has left the state at once, as the operator keeps few or none.
+                (status, None) if status != 204 => {
+                    let kept = self.nothing_expired(before, first);
+                    (status, self.render(&kept, &reply).1)
+                }
+                rendered => rendered,
+            },
         };
         Ok(self.answer(status, body, last))
+    }
+
+    /// The state as the events from `first` on leave it, were nothing ever forgotten.
+    fn nothing_expired(&self, mut state: State, first: usize) -> State {
+        let policy = Policy {
+            state_retention_age_ms: i64::MAX,
+            state_retention_count: usize::MAX,
+            ..self.policy.clone()
+        };
+        for event in &self.events[first..] {
+            state.evolve(event, &policy);
+        }
+        state
     }
 
     fn all(&mut self, commands: &[Command]) -> Result<Answer, Rejection> {
@@ -133,7 +169,8 @@ impl<'a> Draft<'a> {
 
     fn happen(&mut self, events: Vec<NewEvent>) -> Option<Position> {
         let mut last = None;
-        for what in events {
+        for mut what in events {
+            what.by = self.by.clone();
             let position = Position {
                 epoch: self.epochs.current(),
                 sequence: self.state.sequence + 1,
@@ -160,15 +197,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What the reply looks like in the state as the command left it.
-    fn render(&self, reply: &Reply) -> (u16, Option<Json>) {
+    /// What the reply looks like in a state.
+    fn render(&self, state: &State, reply: &Reply) -> (u16, Option<Json>) {
         let created = |created: bool| if created { 201 } else { 200 };
         match reply {
             Reply::Server {
                 id,
                 created: is_new,
             } => {
-                let body = self.state.servers.get(id).map(|server| {
+                let body = state.servers.get(id).map(|server| {
                     let lease = LeaseView {
                         last_seen_at: self.now,
                         due_at: self
@@ -187,14 +224,13 @@ impl<'a> Draft<'a> {
                 created: is_new,
             } => (
                 created(*is_new),
-                self.state
+                state
                     .workflows
                     .get(id)
                     .map(|workflow| Json::of(&workflow.view())),
             ),
             Reply::Step { workflow, step } => {
-                let body = self
-                    .state
+                let body = state
                     .workflows
                     .get(workflow)
                     .and_then(|workflow| workflow.step_view(step));
@@ -202,10 +238,7 @@ impl<'a> Draft<'a> {
             }
             Reply::Pattern { name } => (
                 200,
-                self.state
-                    .patterns
-                    .get(name)
-                    .map(|pattern| Json::of(&**pattern)),
+                state.patterns.get(name).map(|pattern| Json::of(&**pattern)),
             ),
             Reply::Appended => (202, None),
             Reply::Done => (204, None),

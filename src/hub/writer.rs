@@ -369,7 +369,7 @@ fn decide(
             }
         }
     }
-    draft.carry_out(&change.work, change.key.as_ref())
+    draft.carry_out(&change.work, change.key.as_ref(), change.by.as_ref())
 }
 
 /// A command of the hub's own, whose answer nobody waits for.
@@ -377,6 +377,7 @@ fn unasked(command: Command) -> Change {
     Change {
         work: Work::One(Box::new(command)),
         key: None,
+        by: None,
         answer: oneshot::channel().0,
     }
 }

@@ -58,10 +58,7 @@ impl Texts {
             } else {
                 event.tag_lines()
             },
-            data: match event.occurred_at {
-                Some(time) => with_occurred_at(&data, time),
-                None => data,
-            },
+            data: told(data, event),
             private: if event.private.is_empty() {
                 String::new()
             } else {
@@ -86,25 +83,54 @@ impl Texts {
     }
 }
 
-/// Whether an object tells the producer's time by itself, among its own members and not deeper.
-fn says_when(data: &Json) -> bool {
-    #[derive(serde::Deserialize)]
-    struct When {
-        #[serde(rename = "occurredAt")]
-        occurred_at: Option<serde::de::IgnoredAny>,
+/// The data with the producer's own time and with whose request it was.
+fn told(data: Json, event: &NewEvent) -> Json {
+    let data = match event.occurred_at {
+        Some(time) => with(data, "occurredAt", &time.to_string()),
+        None => data,
+    };
+    match &event.by {
+        Some(by) => with(data, "by", Json::of(&**by).as_str()),
+        None => data,
     }
-    data.read::<When>()
-        .is_ok_and(|when| when.occurred_at.is_some())
 }
 
-/// Adds the producer's own time to an object's members; anything but an object stays as it is.
-fn with_occurred_at(data: &Json, time: i64) -> Json {
-    match data.as_str().strip_suffix('}') {
-        Some("{") => Json::trusted(&format!("{{\"occurredAt\":{time}}}")),
-        Some(members) if !says_when(data) => {
-            Json::trusted(&format!("{members},\"occurredAt\":{time}}}"))
+/// Adds a member to an object's; anything but an object stays as it is, and what its producer says by itself stands.
+fn with(data: Json, name: &str, value: &str) -> Json {
+    let joined = match data.as_str().strip_suffix('}') {
+        Some("{") => format!("{{\"{name}\":{value}}}"),
+        Some(members) if !Member::is_in(&data, name) => format!("{members},\"{name}\":{value}}}"),
+        _ => return data,
+    };
+    Json::trusted(&joined)
+}
+
+/// Looks for a member among an object's own, and not deeper. One that is there twice is there.
+struct Member<'n>(&'n str);
+
+impl Member<'_> {
+    fn is_in(data: &Json, name: &str) -> bool {
+        use serde::Deserializer as _;
+
+        let mut reader = serde_json::Deserializer::from_str(data.as_str());
+        reader.deserialize_map(Member(name)).unwrap_or_default()
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for Member<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(name) = members.next_key::<std::borrow::Cow<'_, str>>()? {
+            members.next_value::<serde::de::IgnoredAny>()?;
+            found |= name == self.0;
         }
-        _ => data.clone(),
+        Ok(found)
     }
 }
 
@@ -152,6 +178,7 @@ impl Event {
             tags: Arc::new(tags),
             data,
             occurred_at: None,
+            by: None,
             private,
         };
         Ok(Self {
@@ -198,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_producers_time_joins_the_data() {
+    fn the_producers_time_and_who_asked_join_the_data() {
         for (data, joined) in [
             ("{}", r#"{"occurredAt":5}"#),
             (r#"{"a":1}"#, r#"{"a":1,"occurredAt":5}"#),
@@ -207,9 +234,28 @@ mod tests {
                 r#"{"a":{"occurredAt":4}}"#,
                 r#"{"a":{"occurredAt":4},"occurredAt":5}"#,
             ),
+            (
+                r#"{"occurredAt":4,"occurredAt":3}"#,
+                r#"{"occurredAt":4,"occurredAt":3}"#,
+            ),
             ("[1]", "[1]"),
         ] {
-            assert_eq!(with_occurred_at(&Json::trusted(data), 5).as_str(), joined);
+            let found = with(Json::trusted(data), "occurredAt", "5");
+            assert_eq!(found.as_str(), joined);
         }
+        let custom = EventData::Custom {
+            kind: "grades.synced".into(),
+            data: Json::trusted(r#"{"a":1}"#),
+            workflow: None,
+        };
+        let event = NewEvent {
+            occurred_at: Some(5),
+            by: Some(r#"the "grader""#.into()),
+            ..NewEvent::new(custom)
+        };
+        assert_eq!(
+            Texts::of(&event).data.as_str(),
+            r#"{"a":1,"occurredAt":5,"by":"the \"grader\""}"#
+        );
     }
 }

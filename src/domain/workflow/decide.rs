@@ -423,6 +423,7 @@ impl<'a> Draft<'a> {
             tags,
             data,
             occurred_at,
+            by: None,
             private,
         });
     }
