@@ -157,6 +157,8 @@ pub struct Auth {
     pub session_age: Duration,
     /// `INTEGRATION_SESSION_SECRET`: seals sessions; `None` takes one kept in the data directory.
     pub session_secret: Option<Secret>,
+    /// `INTEGRATION_SESSION_COOKIE`: what the session's cookie is called; `None`: by the port, and the path behind a proxy.
+    pub session_cookie: Option<String>,
     /// `INTEGRATION_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -329,6 +331,7 @@ impl Default for Config {
                 ],
                 session_age: Duration::from_secs(12 * 3600),
                 session_secret: None,
+                session_cookie: None,
                 trusted_proxies: Vec::new(),
             },
             tls: None,

@@ -9,6 +9,7 @@
 //! logged.
 
 pub mod access;
+mod cursor;
 mod fetch;
 mod jwt;
 pub mod keys;
@@ -17,6 +18,7 @@ mod peer;
 mod rights;
 mod ring_provider;
 mod session;
+pub mod sight;
 pub mod tls;
 mod watch;
 
@@ -34,12 +36,14 @@ use http::{HeaderMap, header::AUTHORIZATION};
 pub use access::{Access, Denied, Scope, Scopes};
 pub use limits::StreamPlace;
 pub use rights::{Restrictions, Rights};
+pub use sight::Sight;
 
 use self::{
+    cursor::Cursors,
     jwt::Verifier,
     keys::{Key, KeyFileError, Keys},
     limits::{Rate, StreamCounts},
-    session::{Holder, Session, Sessions},
+    session::{CookieName, Holder, Session, Sessions},
     watch::Stamp,
 };
 use crate::{
@@ -59,6 +63,8 @@ struct Inner {
     keys: Option<KeyStore>,
     tokens: Option<Verifier>,
     sessions: Sessions,
+    cookie: CookieName,
+    cursors: Cursors,
     by_address: Rate<IpAddr>,
     by_caller: Rate<Arc<str>>,
     streams: Arc<StreamCounts>,
@@ -175,20 +181,27 @@ impl Door {
             }
             None => None,
         };
-        let sessions = match &auth.session_secret {
-            Some(secret) => Sessions::new(secret.reveal().as_bytes()),
+        // A hub that asks nobody has no sessions to seal and nothing to hide, nor one that is switched off.
+        let kept = auth.has_credentials() && config.enabled;
+        let secret = match &auth.session_secret {
+            Some(secret) => secret.reveal().as_bytes().to_vec(),
             None => {
-                // A hub that asks nobody has no sessions to seal, nor one that is switched off.
-                let kept = auth.has_credentials() && config.enabled;
                 let folder = config.data_dir.as_deref().filter(|_| kept);
-                Sessions::open(folder).map_err(DoorError::Sessions)?
+                session::secret(folder).map_err(DoorError::Sessions)?
             }
         };
+        let cookie = match &auth.session_cookie {
+            Some(name) => CookieName::Set(name.clone()),
+            None => CookieName::Port(config.listen.port),
+        };
+        let cursors = Cursors::new(if kept { &secret } else { &[] });
         Ok(Self(Arc::new(Inner {
             tokens: Verifier::new(&auth).map_err(DoorError::Jwks)?,
             auth,
             keys,
-            sessions,
+            sessions: Sessions::new(&secret),
+            cookie,
+            cursors,
             by_address: Rate::new(config.limits.requests_per_address),
             by_caller: Rate::new(config.limits.requests_per_token),
             streams: StreamCounts::new(&config.limits),
@@ -223,10 +236,19 @@ impl Door {
         let shown = match bearer(headers)? {
             Some(token) if token.starts_with(keys::PREFIX) => self.by_key(token, now),
             Some(token) => self.by_token(token).await,
-            None => match session::cookie(headers) {
-                Some(cookie) => self.by_session(cookie, now),
-                None => return Err(Unknown::Nothing),
-            },
+            None => {
+                // Of several the valid one counts: others may be left over, or planted.
+                let mut refused = None;
+                let shown = self.0.cookie.values(headers).find_map(|cookie| {
+                    let shown = self.by_session(cookie, now);
+                    shown.map_err(|why| refused = Some(why)).ok()
+                });
+                match (shown, refused) {
+                    (Some(shown), _) => Ok(shown),
+                    (None, Some(why)) => Err(why),
+                    (None, None) => return Err(Unknown::Nothing),
+                }
+            }
         };
         shown.map_err(Unknown::Invalid)
     }
@@ -251,9 +273,10 @@ impl Door {
 
     async fn by_token(&self, shown: &str) -> Result<Shown, String> {
         let tokens = self.0.tokens.as_ref().ok_or("there is no such API key")?;
-        let token = tokens.verify(shown).await?;
+        let now = self.0.clock.wall_ms();
+        let token = tokens.verify(shown, now).await?;
         let owner = self.0.hasher.hash_one(("token", shown));
-        let caller: Arc<str> = token.caller.as_str().into();
+        let caller = (token.caller.as_str().into(), called(&token.name));
         Ok(Shown {
             access: token.rights.of(caller, owner, Some(token.expires_at)),
             by_cookie: false,
@@ -262,6 +285,7 @@ impl Door {
             }),
             holder: Some(Holder::Token {
                 caller: token.caller,
+                name: called(&token.name).to_string(),
                 scopes: token.scopes,
                 restrictions: token.restrictions,
             }),
@@ -294,12 +318,14 @@ impl Door {
             }
             Holder::Token {
                 caller,
+                name,
                 scopes,
                 restrictions,
             } => {
                 let scopes = rights::scopes(scopes.iter().map(String::as_str), true)?;
                 let rights = Rights::new(scopes, &restrictions)?;
-                (rights.of(caller.into(), owner, Some(expires_at)), None)
+                let caller = (caller.into(), name.into());
+                (rights.of(caller, owner, Some(expires_at)), None)
             }
         };
         let credential = Some(Credential::Session {
@@ -384,27 +410,45 @@ impl Door {
     #[must_use]
     pub fn has_session(&self, headers: &HeaderMap) -> bool {
         let now = self.0.clock.wall_ms();
-        session::cookie(headers)
-            .and_then(|cookie| self.0.sessions.read(cookie, now))
-            .is_some()
+        self.sessions_of(headers, now).next().is_some()
     }
 
-    /// Ends the session that a request carries, if it carries one. Its streams end within moments.
+    fn sessions_of(&self, headers: &HeaderMap, now: i64) -> impl Iterator<Item = Session> {
+        let cookies = self.0.cookie.values(headers);
+        cookies.filter_map(move |cookie| self.0.sessions.read(cookie, now))
+    }
+
+    /// Ends the sessions that a request carries, if it carries any. Their streams end within moments.
     pub fn end_session(&self, headers: &HeaderMap) {
         let now = self.0.clock.wall_ms();
-        if let Some(session) =
-            session::cookie(headers).and_then(|cookie| self.0.sessions.read(cookie, now))
-        {
+        for session in self.sessions_of(headers, now) {
             self.0.sessions.end(session, now);
         }
     }
 
     /// What makes a browser keep a session until `end` (epoch ms), or forget the one it has.
     #[must_use]
-    pub fn set_cookie(&self, session: Option<(&str, i64)>, secure: bool) -> String {
+    pub fn set_cookie(
+        &self,
+        headers: &HeaderMap,
+        session: Option<(&str, i64)>,
+        secure: bool,
+    ) -> String {
         let (value, end) = session.unwrap_or_default();
         let seconds = (end - self.0.clock.wall_ms()) / 1000;
-        session::set_cookie(value, seconds.max(0), secure)
+        self.0.cookie.set(headers, value, seconds.max(0), secure)
+    }
+
+    /// A place in a list as a cursor, which tells nobody where it is; `None` where the system gives no random bytes.
+    #[must_use]
+    pub fn seal_cursor(&self, list: &str, place: &str) -> Option<String> {
+        self.0.cursors.seal(list, place)
+    }
+
+    /// The place that a cursor of that list stands for; `None` where it is no such cursor.
+    #[must_use]
+    pub fn open_cursor(&self, list: &str, cursor: &str) -> Option<String> {
+        self.0.cursors.open(list, cursor)
     }
 
     /// Counts a refusal for the metrics.
@@ -444,9 +488,14 @@ impl Door {
     }
 }
 
-/// Who an API key's requests come from, sessions included.
-fn key_caller(key: &Key) -> Arc<str> {
-    format!("key:{}", key.id).into()
+/// Who an API key's requests come from, sessions included, and what people call it.
+fn key_caller(key: &Key) -> (Arc<str>, Arc<str>) {
+    (format!("key:{}", key.id).into(), called(&key.name))
+}
+
+/// A name as events carry it: no longer than keys' names are.
+fn called(name: &str) -> Arc<str> {
+    name.chars().take(128).collect::<String>().into()
 }
 
 /// The token in `Authorization`, if there is one.

@@ -96,7 +96,52 @@ impl App {
         key: Option<IdempotencyKey>,
     ) -> Result<Answer, Problem> {
         access.permits(&command)?;
-        Ok(self.hub.execute(command, key).await?)
+        let sight = access.sight_of(&command);
+        let done = self
+            .hub
+            .execute_for(access.name.clone(), command, key)
+            .await;
+        let answer = done.map_err(|error| Problem::told(error, access))?;
+        Ok(Answer {
+            body: answer.body.map(|body| sight.narrow(body)),
+            ..answer
+        })
+    }
+
+    /// `nextCursor` of a page, sealed: the place may be one that its reader may not see.
+    fn sealed(
+        &self,
+        list: &str,
+        place: Option<&impl std::fmt::Display>,
+    ) -> Result<Option<String>, Problem> {
+        let seal = |place: &dyn std::fmt::Display| {
+            let sealed = self.door.seal_cursor(list, &place.to_string());
+            sealed.ok_or_else(|| {
+                Problem::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal-error",
+                    "Something went wrong in the hub",
+                    "the system gives no random bytes",
+                )
+            })
+        };
+        place.map(|place| seal(place)).transpose()
+    }
+
+    /// The place that a `cursor` of that list stands for.
+    fn opened<T: std::str::FromStr>(
+        &self,
+        list: &str,
+        cursor: Option<&str>,
+    ) -> Result<Option<T>, Problem> {
+        let open = |cursor: &str| {
+            let place = self.door.open_cursor(list, cursor);
+            let place = place.and_then(|place| place.parse().ok());
+            place.ok_or_else(|| {
+                Problem::query("cursor isn't a nextCursor of this list; begin again without it")
+            })
+        };
+        cursor.map(open).transpose()
     }
 
     /// Puts the parts together.

@@ -107,7 +107,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(config: Config, listener: TcpListener) -> Result<Self, ServeError> {
+    fn start(mut config: Config, listener: TcpListener) -> Result<Self, ServeError> {
+        // The port that it has, where any free one was asked for.
+        config.listen.port = listener.local_addr()?.port();
         let metrics = Metrics::new()?;
         // From the start on, so that the first time is a rise.
         for limit in Limit::ALL {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::{
     Config, JwksSource, LogFormat, Tls,
     value::{
-        age, algorithms, flag, host, host_and_port, jwks, list, log_level, millis, net, number,
-        origin, path, secret, show_age, show_algorithms, show_size, size, text,
+        age, algorithms, cookie_name, flag, host, host_and_port, jwks, list, log_level, millis,
+        net, number, origin, path, secret, show_age, show_algorithms, show_size, size, text,
     },
 };
 
@@ -294,6 +294,15 @@ pub const SETTINGS: &[Setting] = &[
         "INTEGRATION_SESSION_SECRET",
         "Seals browsers' sessions, 32 bytes or more. Unset: one that is kept in the data directory.",
         auth.session_secret
+    ),
+    row!(
+        DOOR,
+        "INTEGRATION_SESSION_COOKIE",
+        "What the session's cookie is called. Unset: timeback_session_, the port and, where a proxy tells a path by \
+         X-Forwarded-Prefix, a mark of it. __Host- in front keeps neighbouring domains from planting one (TLS only).",
+        auth.session_cookie,
+        cookie_name,
+        show_text
     ),
     row!(
         DOOR,

@@ -66,6 +66,12 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "short",
     ),
     (
+        "INTEGRATION_SESSION_COOKIE",
+        "__Host-hub",
+        "__Host-hub",
+        "a b",
+    ),
+    (
         "INTEGRATION_TRUSTED_PROXIES",
         "10.0.0.0/8, ::1",
         "10.0.0.0/8,::1/128",

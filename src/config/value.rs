@@ -196,6 +196,16 @@ pub(super) fn text(text: &str) -> Read<Option<String>> {
     Ok(Some(text.to_owned()))
 }
 
+/// A cookie's name: a token, as RFC 6265 has it.
+pub(super) fn cookie_name(text: &str) -> Read<Option<String>> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(is_token) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err("must be a cookie's name: 1 to 64 letters, digits, - or _".to_owned())
+    }
+}
+
 /// A path.
 pub(super) fn path(text: &str) -> Read<PathBuf> {
     Ok(PathBuf::from(text))
@@ -246,8 +256,11 @@ pub(super) fn algorithms(text: &str) -> Read<Vec<SigningAlgorithm>> {
         let known = ALGORITHMS
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        // RFC 9864's name for the only curve of EdDSA that is taken.
+        let newer = name.eq_ignore_ascii_case("Ed25519");
         known
             .map(|(_, algorithm)| *algorithm)
+            .or(newer.then_some(SigningAlgorithm::EdDsa))
             .ok_or_else(|| format!("{name:?} must be one of HS256, RS256, ES256, EdDSA"))
     })?;
     if read.is_empty() {

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    domain::{Command, EventType, ServerId, WorkflowId, server::Server},
+    domain::{Command, ServerId, WorkflowId},
     filter::Selection,
 };
 
@@ -98,6 +98,9 @@ impl fmt::Debug for Scopes {
 pub struct Access {
     /// Who it is: stable over requests, so that idempotency keys and limits of two callers never meet.
     pub caller: Arc<str>,
+    /// What people call it: the key's name or the token's subject, which its changes carry as `by`; never a secret.
+    /// `None` where nobody is asked.
+    pub name: Option<Arc<str>>,
     /// The credential that was shown, as streams know it: they end when it does. 0 where none was asked for.
     pub owner: u64,
     /// What it may do.
@@ -126,6 +129,7 @@ impl Access {
     pub fn open() -> Self {
         Self {
             caller: "anonymous".into(),
+            name: None,
             owner: 0,
             scopes: Scopes::from_iter([Scope::Admin]),
             reports_as: None,
@@ -134,13 +138,8 @@ impl Access {
         }
     }
 
-    /// Whether it may read at all, and everything.
-    #[must_use]
-    pub fn reads_everything(&self) -> bool {
-        self.scopes.has(Scope::Read) && self.grant.as_ref().is_none_or(|grant| grant.is_all())
-    }
-
-    /// Whether it may carry out a change. The one place that knows which command takes which right.
+    /// Whether it may carry out a change. The one place that knows which command takes which right. Whatever a
+    /// command names must be among what the caller is held to, whatever its scopes.
     ///
     /// # Errors
     /// [`Denied`] with the scope that it takes.
@@ -149,38 +148,64 @@ impl Access {
             Command::Register(register) => self.report_as(&register.id),
             Command::Deregister(gone) => self.report_as(&gone.server),
             Command::ChangeHealth(change) => self.report_as(&change.server),
-            Command::ReportStep(report) if self.scopes.has(Scope::Coordinate) => {
-                self.coordinate(&report.workflow)
-            }
             Command::ReportStep(report) => match &report.server {
-                Some(server) => self.report_as(server),
+                // Whoever coordinates reports steps for anybody that it may name.
+                Some(server) if self.scopes.has(Scope::Coordinate) => {
+                    self.coordinate(&report.workflow)?;
+                    self.speaks_for(server, Scope::Coordinate)
+                }
+                Some(server) => {
+                    self.report_as(server)?;
+                    self.within(&report.workflow, Scope::Report)
+                }
+                None if self.scopes.has(Scope::Coordinate) => self.coordinate(&report.workflow),
                 None => Err(Denied {
                     scope: Scope::Coordinate,
                     detail: "a report without a serverId comes from whoever coordinates".to_owned(),
                 }),
             },
-            Command::StartWorkflow(start) => self.coordinate(&start.id),
+            Command::StartWorkflow(start) => {
+                self.coordinate(&start.id)?;
+                // Its event would stand in the server's name.
+                match &start.server {
+                    Some(server) => self.report_as(server),
+                    None => Ok(()),
+                }
+            }
             Command::EndWorkflow(end) => self.coordinate(&end.workflow),
-            Command::Emit(emit) => match (&emit.server, &emit.workflow) {
-                (Some(server), _) => self.report_as(server),
-                (None, Some(workflow)) if self.scopes.has(Scope::Coordinate) => {
-                    self.coordinate(workflow)
+            Command::Emit(emit) => {
+                if let Some(workflow) = &emit.workflow {
+                    self.within(workflow, Scope::Report)?;
                 }
-                _ if self.reports_as.is_none() || self.scopes.has(Scope::Admin) => {
-                    self.need(Scope::Report)
+                match (&emit.server, &emit.workflow) {
+                    (Some(server), _) => self.report_as(server),
+                    (None, Some(workflow)) if self.scopes.has(Scope::Coordinate) => {
+                        self.coordinate(workflow)
+                    }
+                    _ if self.reports_as.is_none() => self.need(Scope::Report),
+                    _ => Err(Denied {
+                        scope: Scope::Report,
+                        detail: format!(
+                            "name one of your servers as serverId: {}",
+                            self.own_servers()
+                        ),
+                    }),
                 }
-                _ => Err(Denied {
-                    scope: Scope::Report,
-                    detail: format!(
-                        "name one of your servers as serverId: {}",
-                        self.own_servers()
-                    ),
-                }),
-            },
+            }
             Command::SwitchPattern(_)
             | Command::StepTimedOut { .. }
             | Command::WorkflowTimedOut { .. }
-            | Command::React(_) => self.need(Scope::Admin),
+            | Command::React(_) => {
+                self.need(Scope::Admin)?;
+                if self.reports_as.is_none() && self.grant.is_none() {
+                    return Ok(());
+                }
+                Err(Denied {
+                    scope: Scope::Admin,
+                    detail: "this is about the whole hub, and the token is held to a part of it"
+                        .to_owned(),
+                })
+            }
         }
     }
 
@@ -190,22 +215,7 @@ impl Access {
     /// [`Denied`] where it lacks the scope or the server isn't its own.
     pub fn report_as(&self, server: &ServerId) -> Result<(), Denied> {
         self.need(Scope::Report)?;
-        let admin = self.scopes.has(Scope::Admin);
-        if admin
-            || self
-                .reports_as
-                .as_ref()
-                .is_none_or(|own| own.contains(server))
-        {
-            return Ok(());
-        }
-        Err(Denied {
-            scope: Scope::Report,
-            detail: format!(
-                "this token reports as {} only, not as {server}",
-                self.own_servers()
-            ),
-        })
+        self.speaks_for(server, Scope::Report)
     }
 
     /// Whether it may steer a workflow.
@@ -214,20 +224,47 @@ impl Access {
     /// [`Denied`] where it lacks the scope or is held to other workflows.
     pub fn coordinate(&self, workflow: &WorkflowId) -> Result<(), Denied> {
         self.need(Scope::Coordinate)?;
-        if self.scopes.has(Scope::Admin) || self.is_held_to(workflow) {
-            return Ok(());
-        }
-        Err(Denied {
-            scope: Scope::Coordinate,
-            detail: format!("this token is held to other workflows than {workflow}"),
-        })
+        self.within(workflow, Scope::Coordinate)
+    }
+
+    /// The workflows that it is held to; `None`: none in particular.
+    #[must_use]
+    pub fn held_to(&self) -> Option<&[WorkflowId]> {
+        let named = self.grant.as_ref().map(|grant| grant.workflows.as_slice());
+        named.filter(|named| !named.is_empty())
     }
 
     /// Whether a workflow is among those that it names, where it names some.
     #[must_use]
     pub fn is_held_to(&self, workflow: &WorkflowId) -> bool {
-        let named = self.grant.as_ref().map(|grant| &grant.workflows);
-        named.is_none_or(|named| named.is_empty() || named.contains(workflow))
+        self.held_to().is_none_or(|own| own.contains(workflow))
+    }
+
+    fn within(&self, workflow: &WorkflowId, scope: Scope) -> Result<(), Denied> {
+        if self.is_held_to(workflow) {
+            return Ok(());
+        }
+        Err(Denied {
+            scope,
+            detail: format!("this token is held to other workflows than {workflow}"),
+        })
+    }
+
+    fn speaks_for(&self, server: &ServerId, scope: Scope) -> Result<(), Denied> {
+        if self
+            .reports_as
+            .as_ref()
+            .is_none_or(|own| own.contains(server))
+        {
+            return Ok(());
+        }
+        Err(Denied {
+            scope,
+            detail: format!(
+                "this token reports as {} only, not as {server}",
+                self.own_servers()
+            ),
+        })
     }
 
     /// Whether it has a scope.
@@ -244,22 +281,6 @@ impl Access {
         })
     }
 
-    /// Whether it may see a server's state.
-    #[must_use]
-    pub fn sees_server(&self, server: &Server) -> bool {
-        self.grant
-            .as_ref()
-            .is_none_or(|grant| sees_server(grant, server))
-    }
-
-    /// Whether it may see a workflow's state.
-    #[must_use]
-    pub fn sees_workflow(&self, workflow: &WorkflowId) -> bool {
-        self.grant
-            .as_ref()
-            .is_none_or(|grant| sees_workflow(grant, workflow))
-    }
-
     fn own_servers(&self) -> String {
         let own = self.reports_as.as_deref().unwrap_or_default();
         own.iter()
@@ -269,45 +290,15 @@ impl Access {
     }
 }
 
-/// Whether a grant shows a server's state: it does where it shows the events that the state came from.
-#[must_use]
-pub fn sees_server(grant: &Selection, server: &Server) -> bool {
-    let has = |tag: &String| {
-        tag.split_once(':')
-            .is_some_and(|(key, value)| server.tags.get(key).is_some_and(|own| own == value))
-    };
-    grant.workflows.is_empty()
-        && (grant.servers.is_empty() || grant.servers.contains(&server.connection.id))
-        && grant.tags.iter().all(has)
-        && reads_some(grant, "server_")
-}
-
-/// Whether a grant shows a workflow's state: it does where it shows the events that the state came from.
-#[must_use]
-pub fn sees_workflow(grant: &Selection, workflow: &WorkflowId) -> bool {
-    grant.servers.is_empty()
-        && grant.tags.is_empty()
-        && (grant.workflows.is_empty() || grant.workflows.contains(workflow))
-        && reads_some(grant, "workflow_")
-}
-
-/// Whether some core type that begins like this may be read.
-fn reads_some(grant: &Selection, prefix: &str) -> bool {
-    grant.types.is_empty()
-        || EventType::CORE.iter().any(|(name, _)| {
-            name.starts_with(prefix) && grant.types.iter().any(|pattern| pattern.matches(name))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         domain::command::{
-            Deregister, Emit, EndWorkflow, Ending, ReportStep, StepReport, SwitchPattern,
+            Deregister, Emit, EndWorkflow, Ending, ReportStep, StartWorkflow, StepReport,
+            SwitchPattern,
         },
         domain::{Json, StepId},
-        filter::TypePattern,
     };
 
     fn server(id: &str) -> ServerId {
@@ -350,6 +341,15 @@ mod tests {
         }))
     }
 
+    fn start(by: Option<&str>) -> Command {
+        let body = serde_json::json!({"id": "w", "name": "w", "steps": ["s"]});
+        let start = StartWorkflow::parse(&body, "", || workflow("w")).unwrap();
+        Command::StartWorkflow(Box::new(StartWorkflow {
+            server: by.map(server),
+            ..start
+        }))
+    }
+
     fn end(id: &str) -> Command {
         Command::EndWorkflow(Box::new(EndWorkflow {
             workflow: workflow(id),
@@ -384,80 +384,67 @@ mod tests {
         let report = access(&[Scope::Report], None);
         let report_a = access(&[Scope::Report], Some(&["a"]));
         let coordinate = access(&[Scope::Coordinate], None);
-        let admin = access(&[Scope::Admin], Some(&["a"]));
-        // In the order: read, report, report as a, coordinate, admin.
+        let admin = access(&[Scope::Admin], None);
+        let admin_a = access(&[Scope::Admin], Some(&["a"]));
+        // In the order: read, report, report as a, coordinate, admin, admin held to a.
         for (command, permitted) in [
-            (deregister("a"), [false, true, true, false, true]),
-            (deregister("b"), [false, true, false, false, true]),
-            (step(Some("a")), [false, true, true, true, true]),
-            (step(Some("b")), [false, true, false, true, true]),
-            (step(None), [false, false, false, true, true]),
-            (end("w"), [false, false, false, true, true]),
-            (emit(Some("a"), None), [false, true, true, false, true]),
-            (emit(Some("b"), None), [false, true, false, false, true]),
-            (emit(None, None), [false, true, false, false, true]),
-            (emit(None, Some("w")), [false, true, false, true, true]),
-            (switch(), [false, false, false, false, true]),
+            (deregister("a"), [false, true, true, false, true, true]),
+            (deregister("b"), [false, true, false, false, true, false]),
+            (step(Some("a")), [false, true, true, true, true, true]),
+            (step(Some("b")), [false, true, false, true, true, false]),
+            (step(None), [false, false, false, true, true, true]),
+            (end("w"), [false, false, false, true, true, true]),
+            (start(None), [false, false, false, true, true, true]),
+            (start(Some("a")), [false, false, false, false, true, true]),
+            (start(Some("b")), [false, false, false, false, true, false]),
+            (
+                emit(Some("a"), None),
+                [false, true, true, false, true, true],
+            ),
+            (
+                emit(Some("b"), None),
+                [false, true, false, false, true, false],
+            ),
+            (emit(None, None), [false, true, false, false, true, false]),
+            (
+                emit(None, Some("w")),
+                [false, true, false, true, true, true],
+            ),
+            (switch(), [false, false, false, false, true, false]),
         ] {
-            let found = [&read, &report, &report_a, &coordinate, &admin]
+            let found = [&read, &report, &report_a, &coordinate, &admin, &admin_a]
                 .map(|access| access.permits(&command).is_ok());
             assert_eq!(found, permitted, "{command:?}");
         }
     }
 
     #[test]
-    fn one_that_is_held_to_a_workflow_steers_no_other() {
+    fn one_that_is_held_to_a_workflow_touches_no_other() {
         let grant = Selection {
             workflows: vec![workflow("w")],
             ..Selection::default()
         };
-        let held = Access {
-            grant: Some(Arc::new(grant)),
-            ..access(&[Scope::Coordinate], None)
+        let held = |scope| Access {
+            grant: Some(Arc::new(grant.clone())),
+            ..access(&[scope], None)
         };
-        assert!(held.permits(&end("w")).is_ok());
-        assert!(held.permits(&end("v")).is_err());
-    }
-
-    #[test]
-    fn a_workflows_state_is_seen_where_its_events_are() {
-        let narrow = |grant: Selection| Access {
-            grant: Some(Arc::new(grant)),
-            ..access(&[Scope::Read], None)
-        };
-        let types = |prefix: &str| Selection {
-            types: vec![TypePattern::Prefix(prefix.to_owned())],
-            ..Selection::default()
-        };
-        for (access, sees) in [
-            (Access::open(), [true, true]),
-            (
-                narrow(Selection {
-                    servers: vec![server("a")],
-                    ..Selection::default()
-                }),
-                [false, false],
-            ),
-            (
-                narrow(Selection {
-                    tags: vec!["site:north".to_owned()],
-                    ..Selection::default()
-                }),
-                [false, false],
-            ),
-            (
-                narrow(Selection {
-                    workflows: vec![workflow("w")],
-                    ..Selection::default()
-                }),
-                [true, false],
-            ),
-            (narrow(types("workflow_")), [true, true]),
-            (narrow(types("server_")), [false, false]),
-        ] {
-            let found = ["w", "v"].map(|id| access.sees_workflow(&workflow(id)));
-            assert_eq!(found, sees, "{:?}", access.grant);
-            assert_eq!(access.reads_everything(), access.grant.is_none());
+        for scope in [Scope::Coordinate, Scope::Admin] {
+            assert!(held(scope).permits(&end("w")).is_ok());
+            assert!(held(scope).permits(&end("v")).is_err());
         }
+        let reporter = held(Scope::Report);
+        let claim = |id: &str| match step(Some("a")) {
+            Command::ReportStep(report) => Command::ReportStep(Box::new(ReportStep {
+                workflow: workflow(id),
+                ..*report
+            })),
+            other => other,
+        };
+        assert!(reporter.permits(&claim("w")).is_ok());
+        assert!(reporter.permits(&claim("v")).is_err());
+        assert!(reporter.permits(&emit(Some("a"), Some("w"))).is_ok());
+        assert!(reporter.permits(&emit(Some("a"), Some("v"))).is_err());
+        assert!(reporter.permits(&emit(None, Some("v"))).is_err());
+        assert!(reporter.permits(&deregister("a")).is_ok());
     }
 }

@@ -14,16 +14,20 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::rights::{Restrictions, Rights, scopes};
+use super::rights::{NAMES, Restrictions, Rights, scopes};
 
 /// What every key begins with, so that people and scanners know one when they see it.
 pub const PREFIX: &str = "tbk_";
 
 /// Hexadecimal digits of a key's id.
 const ID_LEN: usize = 16;
+
+/// Members of a key, its restrictions aside.
+const MEMBERS: [&str; 6] = ["id", "name", "hash", "scopes", "createdAt", "expiresAt"];
 
 /// Largest file of keys that is read.
 const MOST_BYTES: u64 = 16 << 20;
@@ -126,6 +130,7 @@ impl KeyFile {
         };
         let file = File::open(path).map_err(io)?;
         let text = io::read_to_string(io::Read::take(file, MOST_BYTES)).map_err(io)?;
+        check_names(&text).map_err(|problem| malformed(path, problem))?;
         serde_json::from_str(&text).map_err(|error| malformed(path, error.to_string()))
     }
 
@@ -305,6 +310,61 @@ impl Keys {
     }
 }
 
+/// Refuses members that mean nothing: a misspelt restriction that is passed over would open everything.
+fn check_names(text: &str) -> Result<(), String> {
+    let unknown = |within: &str, found: &str, known: &[&str]| {
+        let near = known
+            .iter()
+            .map(|name| {
+                (
+                    strsim::jaro_winkler(&found.to_lowercase(), &name.to_lowercase()),
+                    name,
+                )
+            })
+            .filter(|(likeness, _)| *likeness > 0.75)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let meant = super::rights::meant(found).and_then(|name| match name {
+            "server_ids" => Some("serverIds"),
+            "workflow_ids" => Some("workflowIds"),
+            name => known.iter().find(|known| **known == name).copied(),
+        });
+        match meant.or(near.map(|(_, name)| *name)) {
+            Some(name) => {
+                format!("{within} has an unknown member {found:?}; did you mean {name:?}?")
+            }
+            None => format!(
+                "{within} has an unknown member {found:?}; there are {}",
+                known.join(", ")
+            ),
+        }
+    };
+    // What is no JSON, or of another shape, is told by whoever reads it in earnest.
+    let Ok(Value::Object(file)) = serde_json::from_str(text) else {
+        return Ok(());
+    };
+    if let Some(name) = file.keys().find(|name| *name != "keys") {
+        return Err(unknown("the file", name, &["keys"]));
+    }
+    let keys = file.get("keys").and_then(Value::as_array);
+    for key in keys.into_iter().flatten().filter_map(Value::as_object) {
+        let known = || {
+            MEMBERS
+                .into_iter()
+                .chain(NAMES)
+                .chain(["server_ids", "workflow_ids"])
+        };
+        if let Some(name) = key.keys().find(|name| !known().any(|known| known == *name)) {
+            let called = key
+                .get("name")
+                .and_then(Value::as_str)
+                .unwrap_or("without a name");
+            let known: Vec<&str> = MEMBERS.into_iter().chain(NAMES).collect();
+            return Err(unknown(&format!("key {called:?}"), name, &known));
+        }
+    }
+    Ok(())
+}
+
 fn malformed(path: &Path, problem: String) -> KeyFileError {
     KeyFileError::Malformed {
         path: path.to_owned(),
@@ -432,6 +492,30 @@ mod tests {
             (key(&good, "[]", ""), "at least one"),
             (key(&good, r#"["write"]"#, ""), "write"),
             (key(&good, r#"["read"]"#, r#", "serverIds": []"#), "empty"),
+            (
+                key(&good, r#"["read"]"#, r#", "servers": ["a"]"#),
+                "serverIds",
+            ),
+            (
+                key(&good, r#"["read"]"#, r#", "server_id": ["a"]"#),
+                "serverIds",
+            ),
+            (
+                key(&good, r#"["read"]"#, r#", "ServerIds": ["a"]"#),
+                "serverIds",
+            ),
+            (key(&good, r#"["read"]"#, r#", "expires": 1"#), "expiresAt"),
+            (key(&good, r#"["read"]"#, r#", "note": 1"#), "unknown"),
+            (
+                key(
+                    &good,
+                    r#"["read"]"#,
+                    r#", "tags": ["a:b"], "tags": ["a:c"]"#,
+                ),
+                "duplicate",
+            ),
+            (key(&good, r#"["report"]"#, r#", "tags": ["a:b"]"#), "read"),
+            (r#"{"keys": [], "more": 1}"#.to_owned(), "more"),
             ("{}".to_owned(), "keys"),
         ] {
             fs::write(&path, text).unwrap();

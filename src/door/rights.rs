@@ -53,6 +53,24 @@ where
     Vec::deserialize(deserializer).map(Some)
 }
 
+/// What restrictions are called, in a file of keys.
+pub(super) const NAMES: [&str; 4] = ["serverIds", "workflowIds", "types", "tags"];
+
+/// The restriction that a claim seems to mean that isn't one. Other claims are the issuer's affair, but a misspelt
+/// restriction that is passed over opens everything.
+pub(super) fn meant(claim: &str) -> Option<&'static str> {
+    let last = claim.rsplit(['/', ':']).next().unwrap_or(claim);
+    let mut plain = last.to_ascii_lowercase();
+    plain.retain(|c| c.is_ascii_alphanumeric());
+    match plain.as_str() {
+        "serverid" | "serverids" | "servers" => Some("server_ids"),
+        "workflowid" | "workflowids" | "workflows" => Some("workflow_ids"),
+        "types" | "eventtypes" => Some("types"),
+        "tag" | "tags" => Some("tags"),
+        _ => None,
+    }
+}
+
 /// What somebody may do, before it is bound to who that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
@@ -70,6 +88,12 @@ impl Rights {
     /// # Errors
     /// What is wrong with them.
     pub fn new(scopes: Scopes, restrictions: &Restrictions) -> Result<Self, String> {
+        let reads_less = restrictions.types.is_some() || restrictions.tags.is_some();
+        if reads_less && scopes.names().next().is_some() && !scopes.has(Scope::Read) {
+            return Err("types and tags hold back what is read, and without the scope read they would hold back \
+                        nothing: name server_ids or workflow_ids"
+                .to_owned());
+        }
         Ok(Self {
             scopes,
             reports_as: restrictions.server_ids.as_deref().map(Arc::from),
@@ -77,11 +101,17 @@ impl Rights {
         })
     }
 
-    /// The rights of one caller.
+    /// The rights of one caller, who goes by a name.
     #[must_use]
-    pub fn of(&self, caller: Arc<str>, owner: u64, expires_at: Option<i64>) -> Access {
+    pub fn of(
+        &self,
+        (caller, name): (Arc<str>, Arc<str>),
+        owner: u64,
+        expires_at: Option<i64>,
+    ) -> Access {
         Access {
             caller,
+            name: Some(name),
             owner,
             scopes: self.scopes,
             reports_as: self.reports_as.clone(),
@@ -224,6 +254,35 @@ mod tests {
             json!({"server_ids": vec!["a"; MOST + 1]}),
         ] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_restriction_of_reading_that_restricts_nothing_is_a_mistake() {
+        for names in [&["report"][..], &["coordinate", "report"]] {
+            let scopes = scopes(names.iter().copied(), false).unwrap();
+            for restrictions in [json!({"types": ["workflow_*"]}), json!({"tags": ["a:b"]})] {
+                let restrictions = serde_json::from_value(restrictions).unwrap();
+                assert!(Rights::new(scopes, &restrictions).is_err(), "{names:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_misspelt_restriction_is_told_from_an_issuers_own_claims() {
+        for (claim, means) in [
+            ("servers", Some("server_ids")),
+            ("server_id", Some("server_ids")),
+            ("ServerIds", Some("server_ids")),
+            ("https://id.example/server_ids", Some("server_ids")),
+            ("workflow-ids", Some("workflow_ids")),
+            ("Types", Some("types")),
+            ("tag", Some("tags")),
+            ("type", None),
+            ("azp", None),
+            ("serverless", None),
+        ] {
+            assert_eq!(meant(claim), means, "{claim}");
         }
     }
 

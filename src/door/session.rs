@@ -14,11 +14,12 @@ use ring::{
     rand::{SecureRandom as _, SystemRandom},
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::rights::Restrictions;
 
-/// The cookie's name.
-pub(super) const COOKIE: &str = "timeback_session";
+/// What every cookie of a hub begins with, where the operator doesn't say.
+const COOKIE: &str = "timeback_session";
 
 /// Longest cookie that browsers are sure to keep, with room for its attributes.
 const MOST_BYTES: usize = 3800;
@@ -56,6 +57,8 @@ pub(super) enum Holder {
     Token {
         /// Who.
         caller: String,
+        /// What people call them.
+        name: String,
         /// What may be done.
         scopes: Vec<String>,
         /// What it is held to.
@@ -70,16 +73,6 @@ impl Sessions {
             seal: hmac::Key::new(hmac::HMAC_SHA256, secret),
             ended: Mutex::default(),
         }
-    }
-
-    /// Sealed by a secret that is kept in the data directory, made where it isn't there yet; without a
-    /// directory by one that is gone with the process.
-    pub(super) fn open(data_dir: Option<&Path>) -> io::Result<Self> {
-        let secret = match data_dir {
-            Some(folder) => kept_secret(folder)?,
-            None => random::<32>()?.to_vec(),
-        };
-        Ok(Self::new(&secret))
     }
 
     /// A new session as a cookie's value.
@@ -139,20 +132,67 @@ impl Sessions {
     }
 }
 
-/// The value of our cookie among all that a request carries.
-pub(super) fn cookie(headers: &http::HeaderMap) -> Option<&str> {
-    headers
-        .get_all(http::header::COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+/// A secret that is kept in the data directory, made where it isn't there yet; without a directory one that is gone
+/// with the process.
+pub(super) fn secret(data_dir: Option<&Path>) -> io::Result<Vec<u8>> {
+    match data_dir {
+        Some(folder) => kept_secret(folder),
+        None => Ok(random::<32>()?.to_vec()),
+    }
 }
 
-/// What makes a browser keep the session, or forget it where `value` is empty.
-pub(super) fn set_cookie(value: &str, seconds: i64, secure: bool) -> String {
-    let secure = if secure { "; Secure" } else { "" };
-    format!("{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+/// What the session's cookie is called. Browsers keep cookies by host, whatever the port and, with `Path=/`, the path;
+/// so two hubs on one host need two names, or each would sign the other out.
+#[derive(Debug)]
+pub(super) enum CookieName {
+    /// As the operator says.
+    Set(String),
+    /// By the port that the hub listens on, and by the path that a proxy serves it under and tells.
+    Port(u16),
+}
+
+impl CookieName {
+    /// The name for a request.
+    fn of(&self, headers: &http::HeaderMap) -> String {
+        let port = match self {
+            Self::Set(name) => return name.clone(),
+            Self::Port(port) => port,
+        };
+        let path = headers.get("x-forwarded-prefix");
+        let path = path.map_or(&[][..], |path| path.as_bytes());
+        if path.iter().all(|byte| *byte == b'/') {
+            return format!("{COOKIE}_{port}");
+        }
+        // Anybody may write the header, so nothing of it is handed on but what tells two paths apart.
+        let digest = Sha256::digest(path.trim_ascii());
+        let of_path = u32::from_be_bytes(std::array::from_fn(|at| digest[at]));
+        format!("{COOKIE}_{port}_{of_path:08x}")
+    }
+
+    /// The values that a request carries under our name, in its order. Cookies of others don't matter, in whatever bytes.
+    pub(super) fn values<'r>(&self, headers: &'r http::HeaderMap) -> impl Iterator<Item = &'r str> {
+        let name = self.of(headers);
+        headers
+            .get_all(http::header::COOKIE)
+            .iter()
+            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(move |pair| {
+                let value = pair.trim_ascii().strip_prefix(name.as_bytes())?;
+                std::str::from_utf8(value.strip_prefix(b"=")?).ok()
+            })
+    }
+
+    /// What makes a browser keep the session, or forget it where `value` is empty.
+    pub(super) fn set(
+        &self,
+        headers: &http::HeaderMap,
+        value: &str,
+        seconds: i64,
+        secure: bool,
+    ) -> String {
+        let (name, secure) = (self.of(headers), if secure { "; Secure" } else { "" });
+        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    }
 }
 
 fn kept_secret(folder: &Path) -> io::Result<Vec<u8>> {
@@ -225,11 +265,11 @@ mod tests {
     #[test]
     fn a_session_outlives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let before = Sessions::open(Some(folder.path())).unwrap();
+        let open = |folder| Sessions::new(&secret(folder).unwrap());
+        let before = open(Some(folder.path()));
         let cookie = before.begin(holder(), 1000).unwrap();
-        let after = Sessions::open(Some(folder.path())).unwrap();
-        assert!(after.read(&cookie, 0).is_some());
-        assert!(Sessions::open(None).unwrap().read(&cookie, 0).is_none());
+        assert!(open(Some(folder.path())).read(&cookie, 0).is_some());
+        assert!(open(None).read(&cookie, 0).is_none());
     }
 
     #[test]
@@ -241,6 +281,7 @@ mod tests {
         };
         let holder = Holder::Token {
             caller: "c".to_owned(),
+            name: "c".to_owned(),
             scopes: Vec::new(),
             restrictions,
         };
@@ -252,17 +293,61 @@ mod tests {
         );
     }
 
+    fn carrying(lines: &[&[u8]]) -> http::HeaderMap {
+        let lines = lines.iter().map(|line| {
+            let line = http::HeaderValue::from_bytes(line).unwrap();
+            (http::header::COOKIE, line)
+        });
+        lines.collect()
+    }
+
     #[test]
     fn the_cookie_is_found_among_others() {
-        let mut headers = http::HeaderMap::new();
-        headers.append("cookie", "a=b; timeback_session_old=x".parse().unwrap());
-        assert_eq!(cookie(&headers), None);
-        headers.append(
-            "cookie",
-            "c=d;timeback_session=abc.def; e=f".parse().unwrap(),
+        let name = CookieName::Port(3001);
+        let found = |lines: &[&[u8]]| {
+            let headers = carrying(lines);
+            let values: Vec<String> = name.values(&headers).map(str::to_owned).collect();
+            values
+        };
+        let others: &[u8] =
+            b"a=b; timeback_session=x; timeback_session_30010=y; timeback_session_3001";
+        assert_eq!(found(&[others]), Vec::<String>::new());
+        assert_eq!(
+            found(&[others, b"c=d;timeback_session_3001=abc.def; e=f"]),
+            ["abc.def"]
         );
-        assert_eq!(cookie(&headers), Some("abc.def"));
-        assert!(set_cookie("v", 60, true).ends_with("; HttpOnly; SameSite=Strict; Secure"));
-        assert!(!set_cookie("v", 60, false).contains("; Secure"));
+        assert_eq!(
+            found(&[
+                b"who=J\xfcrgen; timeback_session_3001=one",
+                "\u{fc}=\u{1f36a}; =;;; timeback_session_3001=\u{fc}; timeback_session_3001=two"
+                    .as_bytes(),
+            ]),
+            ["one", "\u{fc}", "two"]
+        );
+    }
+
+    #[test]
+    fn two_hubs_of_one_host_have_two_cookies() {
+        let behind = |path: &str| {
+            let name = http::HeaderName::from_static("x-forwarded-prefix");
+            http::HeaderMap::from_iter([(name, path.parse().unwrap())])
+        };
+        let (one, other) = (CookieName::Port(3001), CookieName::Port(3002));
+        let plain = http::HeaderMap::new();
+        assert_ne!(one.of(&plain), other.of(&plain));
+        assert_eq!(one.of(&plain), one.of(&behind("/")));
+        let (a, b) = (one.of(&behind("/a")), one.of(&behind("/b; Domain=evil")));
+        assert!(a != b && a != one.of(&plain));
+        assert!(
+            b.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        );
+        let set = CookieName::Set("mine".to_owned());
+        assert_eq!(set.of(&behind("/a")), "mine");
+        assert!(
+            one.set(&plain, "v", 60, true)
+                .ends_with("; HttpOnly; SameSite=Strict; Secure")
+        );
+        assert!(!one.set(&plain, "v", 60, false).contains("; Secure"));
     }
 }

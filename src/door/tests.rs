@@ -51,7 +51,10 @@ impl Site {
 
     async fn by_cookie(&self, cookie: &str) -> Result<Shown, Unknown> {
         self.door
-            .identify(&headers("cookie", &format!("timeback_session={cookie}")))
+            .identify(&headers(
+                "cookie",
+                &format!("timeback_session_3001={cookie}"),
+            ))
             .await
     }
 
@@ -128,7 +131,7 @@ async fn what_is_shown_is_known_or_refused_and_never_nobodys() {
     // A header that is no good isn't made good by a cookie.
     let shown = site.by_header(&key).await.unwrap();
     let (cookie, _) = site.door.begin_session(&shown).unwrap();
-    let mut both = headers("cookie", &format!("timeback_session={cookie}"));
+    let mut both = headers("cookie", &format!("timeback_session_3001={cookie}"));
     assert!(site.door.identify(&both).await.is_ok());
     both.insert("authorization", "Bearer wrong".parse().unwrap());
     assert!(site.door.identify(&both).await.is_err());
@@ -203,8 +206,10 @@ async fn a_session_ends_by_hand_by_age_and_with_its_key() {
         "a session can't renew itself"
     );
     let _stream = site.stream(&by_session);
-    site.door
-        .end_session(&headers("cookie", &format!("timeback_session={first}")));
+    site.door.end_session(&headers(
+        "cookie",
+        &format!("timeback_session_3001={first}"),
+    ));
     assert_eq!(site.ended(), [by_session.access.owner]);
     assert!(site.by_cookie(&first).await.is_err());
     let by_bob = site.by_header(&bob).await.unwrap();

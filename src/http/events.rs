@@ -69,16 +69,17 @@ async fn publish(
                         index,
                         cause: Box::new(cause),
                     };
-                    refused(rejection.into(), is_batch)
+                    refused(rejection.into(), is_batch, &guest)
                 })?
             }
         });
     }
-    let answer = app.hub.execute_all(commands, change.key).await;
-    let answer = answer.map_err(|error| refused(error, is_batch))?;
+    let by = guest.name.clone();
+    let answer = app.hub.execute_all_for(by, commands, change.key).await;
+    let answer = answer.map_err(|error| refused(error, is_batch, &guest))?;
     if !answer.replayed {
         for (server, heartbeat) in beats {
-            renew(&app, &server, &heartbeat).await;
+            renew(&app, &guest, &server, &heartbeat).await;
         }
     }
     Ok(answer)
@@ -98,13 +99,14 @@ fn with_lease(app: &App, mut command: Command) -> Command {
 
 /// Takes a heartbeat in whose consequence is committed. Should another heartbeat have come between, what it
 /// leads to follows by itself; should that fail, the next one leads to it again.
-async fn renew(app: &App, server: &ServerId, heartbeat: &Heartbeat) {
+async fn renew(app: &App, guest: &Guest, server: &ServerId, heartbeat: &Heartbeat) {
     if let Ok(Beat {
         change: Some(change),
         ..
     }) = app.leases.heartbeat(server, heartbeat)
     {
-        let followed = app.hub.execute(Command::ChangeHealth(*change), None).await;
+        let (by, change) = (guest.name.clone(), Command::ChangeHealth(*change));
+        let followed = app.hub.execute_for(by, change, None).await;
         if let Err(error) = followed {
             tracing::debug!(server.id = %server, "a change of health waits for the next heartbeat: {error}");
         }
@@ -137,9 +139,12 @@ pub(super) fn require_events(app: &App) -> Result<(), Problem> {
 }
 
 /// The problem of a refused body. What the only item did wrong is the body's fault, not an item's.
-fn refused(error: HubError, is_batch: bool) -> Problem {
-    match error {
-        HubError::Rejected(Rejection::InBatch { cause, .. }) if !is_batch => (*cause).into(),
-        other => other.into(),
-    }
+fn refused(error: HubError, is_batch: bool, guest: &Guest) -> Problem {
+    let error = match error {
+        HubError::Rejected(Rejection::InBatch { cause, .. }) if !is_batch => {
+            HubError::Rejected(*cause)
+        }
+        other => other,
+    };
+    Problem::told(error, guest)
 }

@@ -366,9 +366,10 @@ async fn begin(
     }
     let begun = app.door.begin_session(&guest.shown);
     let (cookie, expires_at) = begun.map_err(|why| unauthorized(&Unknown::Invalid(why)))?;
+    let begun = Some((cookie.as_str(), expires_at));
     let cookie = app
         .door
-        .set_cookie(Some((&cookie, expires_at)), is_secure(&request));
+        .set_cookie(request.headers(), begun, is_secure(&request));
     let view = SessionView {
         scopes: guest.scopes.names().collect(),
         expires_at,
@@ -385,7 +386,9 @@ async fn begin(
 /// Its streams end within moments. Without a session nothing happens.
 #[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204, description = "It has ended")))]
 async fn end(Shared(app): Shared<App>, request: Request) -> Result<impl IntoResponse, Problem> {
-    let cookie = app.door.set_cookie(None, is_secure(&request));
+    let cookie = app
+        .door
+        .set_cookie(request.headers(), None, is_secure(&request));
     let (parts, _) = request.into_parts();
     if app.door.has_session(&parts.headers) {
         check_origin(&app, &parts).map_err(|problem| *problem)?;

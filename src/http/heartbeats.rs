@@ -82,7 +82,7 @@ async fn heartbeat(
         None => head(&app),
         Some(change) => {
             app.hub
-                .execute(Command::ChangeHealth(*change), None)
+                .execute_for(guest.name.clone(), Command::ChangeHealth(*change), None)
                 .await?
                 .last
         }
@@ -159,7 +159,11 @@ async fn heartbeats(
     let mut last = head(&app);
     if !changes.is_empty() {
         // A verdict can't be refused, so that only the log can fail them, and then all of them alike.
-        match app.hub.execute_all(changes, None).await {
+        match app
+            .hub
+            .execute_all_for(guest.name.clone(), changes, None)
+            .await
+        {
             Ok(done) => last = done.last,
             Err(cause) => {
                 let problem = Problem::from(cause);

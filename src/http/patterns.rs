@@ -38,9 +38,12 @@ struct PatternsBody {
 
 /// All patterns
 #[utoipa::path(get, operation_id = "list_patterns", path = "/patterns", tag = "patterns", responses((status = 200, body = PatternsBody)))]
-async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Problem> {
+async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&["limit", "cursor"])?;
-    let patterns = app.hub.state().patterns.iter().cloned().collect();
+    let state = app.hub.state();
+    let patterns = state.patterns.iter();
+    let patterns = patterns.filter_map(|pattern| guest.shows_pattern(pattern));
+    let patterns = patterns.collect();
     Ok(answer(&PatternsBody {
         patterns,
         next_cursor: None,
@@ -58,10 +61,13 @@ async fn list(Shared(app): Shared<App>, query: Query) -> Result<Response, Proble
 )]
 async fn one(
     Shared(app): Shared<App>,
+    guest: Guest,
     PathId(name): PathId<PatternName>,
 ) -> Result<Response, Problem> {
-    match app.hub.state().patterns.get(name.as_str()) {
-        Some(pattern) => Ok(answer(pattern)),
+    let state = app.hub.state();
+    let pattern = state.patterns.get(name.as_str());
+    match pattern.and_then(|pattern| guest.shows_pattern(pattern)) {
+        Some(pattern) => Ok(answer(&pattern)),
         None => Err(Problem::not_found(
             "pattern-not-found",
             format!("there is no pattern {name}"),

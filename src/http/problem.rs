@@ -15,7 +15,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
-    domain::{FieldError, Json, Limit, Rejection},
+    domain::{FieldError, Json, Limit, Rejection, WorkflowId},
+    door::{Access, sight::strangers_step},
     event_log::{AppendError, ReadError},
     hub::{Answer, HubError},
 };
@@ -169,7 +170,42 @@ impl Problem {
         self.with("index", index.into())
     }
 
-    fn of_rejection(rejection: Rejection) -> Self {
+    /// A refusal as somebody may be told it. Where no caller is at hand ([`From`]), it is told as to a stranger.
+    #[must_use]
+    pub fn told(error: HubError, access: &Access) -> Self {
+        match error {
+            HubError::Rejected(rejection) => Self::of_rejection(rejection, Some(access)),
+            other => other.into(),
+        }
+    }
+
+    /// The step's state is told whole to whoever may read the workflow. Others learn how far the step is, and not what
+    /// came of it nor who holds it.
+    fn of_conflict(slug: &'static str, why: String, step: &Json, access: Option<&Access>) -> Self {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Whose {
+            workflow_id: WorkflowId,
+        }
+        let is_seen = access.is_some_and(|access| {
+            let whose = step.read::<Whose>();
+            whose.is_ok_and(|whose| access.sees_workflow(&whose.workflow_id))
+        });
+        let (why, step) = if is_seen {
+            (why, step.read().unwrap_or_default())
+        } else {
+            let why = match slug {
+                "step-held" => "somebody else holds the step".to_owned(),
+                "step-belongs-elsewhere" => "the step is declared for another server".to_owned(),
+                _ => why,
+            };
+            (why, strangers_step(step))
+        };
+        let title = "The step's state doesn't allow the report";
+        Self::conflict(slug, title, why).with("step", step)
+    }
+
+    fn of_rejection(rejection: Rejection, access: Option<&Access>) -> Self {
         let detail = rejection.to_string();
         match rejection {
             Rejection::Invalid(errors) => Self::invalid(errors),
@@ -194,10 +230,8 @@ impl Problem {
                     .with("workflowStatus", status.into())
             }
             Rejection::StepNotFound { .. } => Self::not_found("step-not-found", detail),
-            Rejection::StepConflict { slug, step, .. } => {
-                let step: Value = step.read().unwrap_or_default();
-                Self::conflict(slug, "The step's state doesn't allow the report", detail)
-                    .with("step", step)
+            Rejection::StepConflict { slug, why, step } => {
+                Self::of_conflict(slug, why, &step, access)
             }
             Rejection::LimitReached { limit, most } if limit.is_of_one_request() => {
                 let error = FieldError::new("", &detail).passing(Some(limit));
@@ -214,7 +248,9 @@ impl Problem {
             )
             .after(60)
             .reaching(limit, Some(most)),
-            Rejection::InBatch { index, cause } => Self::of_rejection(*cause).in_batch(index),
+            Rejection::InBatch { index, cause } => {
+                Self::of_rejection(*cause, access).in_batch(index)
+            }
         }
     }
 
@@ -287,7 +323,7 @@ impl Problem {
 impl From<HubError> for Problem {
     fn from(error: HubError) -> Self {
         match error {
-            HubError::Rejected(rejection) => Self::of_rejection(rejection),
+            HubError::Rejected(rejection) => Self::of_rejection(rejection, None),
             HubError::Append(error) => Self::of_append(&error),
             HubError::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -313,7 +349,7 @@ impl From<HubError> for Problem {
 
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
-        Self::of_rejection(rejection)
+        Self::of_rejection(rejection, None)
     }
 }
 
@@ -579,9 +615,15 @@ mod tests {
         let conflict = Rejection::StepConflict {
             slug: "step-held",
             why: "s is held by lms".to_owned(),
-            step: Json::of(&json!({"id": "s", "attempt": 1})),
+            step: Json::of(&json!({"id": "s", "workflowId": "w", "attempt": 1, "error": "theirs"})),
         };
-        let response = Problem::from(conflict).into_response();
+        let stranger = Problem::from(conflict.clone()).into_response();
+        assert_eq!(
+            body(stranger).await,
+            json!({"type": "step-held", "title": "The step's state doesn't allow the report", "status": 409,
+                "detail": "somebody else holds the step", "step": {"id": "s", "workflowId": "w", "attempt": 1}})
+        );
+        let response = Problem::told(HubError::Rejected(conflict), &Access::open()).into_response();
         assert_eq!(
             response.headers()["content-type"],
             "application/problem+json"
@@ -589,7 +631,8 @@ mod tests {
         assert_eq!(
             body(response).await,
             json!({"type": "step-held", "title": "The step's state doesn't allow the report", "status": 409,
-                "detail": "s is held by lms", "step": {"id": "s", "attempt": 1}})
+                "detail": "s is held by lms",
+                "step": {"id": "s", "workflowId": "w", "attempt": 1, "error": "theirs"}})
         );
         let response = Problem::from(HubError::Overloaded).into_response();
         assert_eq!(response.headers()["retry-after"], "1");

@@ -19,6 +19,8 @@ use crate::{
     hub::Answer,
 };
 
+/// The list that cursors of servers are of.
+const CURSORS: &str = "servers";
 /// Servers on a page where the client names no `limit`.
 const DEFAULT_LIMIT: usize = 100;
 /// Servers on a page, at most.
@@ -76,8 +78,7 @@ struct ServerList {
     /// In order of their ids.
     servers: Vec<ServerView>,
     /// `cursor` of the next page; `null` on the last.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<ServerId>,
+    next_cursor: Option<String>,
 }
 
 /// List servers
@@ -105,7 +106,8 @@ async fn list(
     query: Query,
 ) -> Result<Json<ServerList>, Problem> {
     query.only(&["health", "status", "transport", "tag", "limit", "cursor"])?;
-    let (wanted, limit, mut after) = (read_filters(&query)?, read_limit(&query)?, cursor(&query)?);
+    let (wanted, limit) = (read_filters(&query)?, read_limit(&query)?);
+    let mut after: Option<ServerId> = app.opened(CURSORS, query.last("cursor"))?;
     let state = app.hub.state();
     let mut found = Vec::new();
     loop {
@@ -126,7 +128,7 @@ async fn list(
     let servers = found.iter().map(|server| view(&app, server)).collect();
     Ok(Json(ServerList {
         servers,
-        next_cursor: after,
+        next_cursor: app.sealed(CURSORS, after.as_ref())?,
     }))
 }
 
@@ -234,11 +236,6 @@ fn read_limit(query: &Query) -> Result<usize, Problem> {
         .ok()
         .filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| unknown_word("limit", text, &format!("a number from 1 to {MAX_LIMIT}")))
-}
-
-fn cursor(query: &Query) -> Result<Option<ServerId>, Problem> {
-    let cursor = query.last("cursor").map(ServerId::parse).transpose();
-    cursor.map_err(|_| Problem::query("cursor is not a nextCursor of this list"))
 }
 
 /// All values of a parameter, read as words of a small vocabulary.

@@ -23,8 +23,8 @@ use crate::{
         server::{Server, ServerView},
         workflow::{Workflow, WorkflowView},
     },
-    door::access::{sees_server, sees_workflow},
-    filter::{Filter, Selection},
+    door::Access,
+    filter::Selection,
 };
 
 /// Servers or workflows per page: about as much JSON as is worth one write.
@@ -34,7 +34,8 @@ const PAGE: usize = 200;
 pub struct Snapshot {
     app: App,
     state: Arc<State>,
-    filter: Filter,
+    access: Access,
+    query: Selection,
     stats: StatusView,
 }
 
@@ -63,13 +64,14 @@ pub struct SnapshotView {
 impl Snapshot {
     /// Cuts the state as it is now.
     #[must_use]
-    pub fn take(app: &App, filter: Filter) -> Self {
+    pub fn take(app: &App, access: Access, query: Selection) -> Self {
         let state = app.hub.state();
-        let stats = StatusView::of(app, &state, filter.grant.as_deref());
+        let stats = StatusView::of(app, &state, &access);
         Self {
             app: app.clone(),
             state,
-            filter,
+            access,
+            query,
             stats,
         }
     }
@@ -167,30 +169,24 @@ impl Snapshot {
     }
 
     fn patterns(&self) -> Vec<Arc<Pattern>> {
-        self.state.patterns.iter().cloned().collect()
+        let patterns = self.state.patterns.iter();
+        let seen = patterns.filter_map(|pattern| self.access.shows_pattern(pattern));
+        seen.collect()
     }
 
     fn wants_server(&self, server: &Server) -> bool {
-        let selection = &self.filter.query;
+        let selection = &self.query;
         let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
         (selection.workflows.is_empty() || by_server)
-            && is_selected(selection, &self.state, &server.connection.id)
-            && self
-                .filter
-                .grant
-                .as_ref()
-                .is_none_or(|grant| sees_server(grant, server))
+            && self.access.sees_server(server)
+            && self.is_selected(&server.connection.id)
     }
 
     fn wants_workflow(&self, workflow: &Workflow) -> bool {
-        let selection = &self.filter.query;
+        let selection = &self.query;
         let by_server = !selection.servers.is_empty() || !selection.tags.is_empty();
         let is_named = selection.workflows.is_empty() || selection.workflows.contains(&workflow.id);
-        let is_seen = self
-            .filter
-            .grant
-            .as_ref()
-            .is_none_or(|grant| sees_workflow(grant, &workflow.id));
+        let is_seen = self.access.sees_workflow(&workflow.id);
         is_named
             && is_seen
             && (!by_server
@@ -198,20 +194,27 @@ impl Snapshot {
                     [&step.server, &step.server_id]
                         .into_iter()
                         .flatten()
-                        .any(|server| is_selected(selection, &self.state, server))
+                        .any(|server| self.is_selected(server))
                 }))
     }
-}
 
-fn is_selected(selection: &Selection, state: &State, id: &ServerId) -> bool {
-    (selection.servers.is_empty() || selection.servers.contains(id))
-        && (selection.tags.is_empty() || {
-            let tags = state.servers.tags_of(id);
-            selection.tags.iter().all(|tag| {
-                tag.split_once(':')
-                    .is_some_and(|(key, value)| tags.get(key).is_some_and(|v| v == value))
+    /// Whether the query wants this server. Tags of one that may not be seen are no tags: which servers have them
+    /// could be asked one by one.
+    fn is_selected(&self, id: &ServerId) -> bool {
+        let selection = &self.query;
+        (selection.servers.is_empty() || selection.servers.contains(id))
+            && (selection.tags.is_empty() || {
+                let server = self.state.servers.get(id);
+                let seen = server.filter(|server| self.access.sees_server(server));
+                seen.is_some_and(|server| {
+                    selection.tags.iter().all(|tag| {
+                        tag.split_once(':').is_some_and(|(key, value)| {
+                            server.tags.get(key).is_some_and(|own| own == value)
+                        })
+                    })
+                })
             })
-        })
+    }
 }
 
 fn push_all<T: Serialize>(out: &mut String, things: &[T], first: &mut bool) {
@@ -324,13 +327,7 @@ pub(super) async fn snapshot(
 ) -> Result<Response, Problem> {
     query.only(&["serverId", "workflowId", "tag"])?;
     let selection = Selection::parse(&query.0).map_err(|error| Problem::query(error.0))?;
-    let snapshot = Snapshot::take(
-        &app,
-        Filter {
-            query: selection,
-            grant: guest.grant.clone(),
-        },
-    );
+    let snapshot = Snapshot::take(&app, guest.shown.access.clone(), selection);
     let pieces = snapshot.pieces().map(Ok::<_, std::convert::Infallible>);
     let mut response = Response::new(Body::from_stream(tokio_stream::iter(pieces)));
     let headers = response.headers_mut();

@@ -140,7 +140,7 @@ async fn stream(
         Ok(permit) => permit,
         Err(refused) => return Ok(refuse(&app, refused, wanted.own, request.version())),
     };
-    let mut opening = open(&app, wanted, permit).await?;
+    let mut opening = open(&app, &guest, wanted, permit).await?;
     opening.owner = Some(guest.owner);
     if request.extensions().get::<DirectSocket>().is_some() {
         let mut response = head(Body::empty());
@@ -185,7 +185,12 @@ fn admit(app: &App, guest: &Guest) -> Result<Permit, Refused> {
 }
 
 /// Finds the place where the stream starts, and writes what it starts with.
-async fn open(app: &App, wanted: Wanted, permit: Permit) -> Result<Opening, Problem> {
+async fn open(
+    app: &App,
+    guest: &Guest,
+    wanted: Wanted,
+    permit: Permit,
+) -> Result<Opening, Problem> {
     let log = app.hub.reader().clone();
     let Wanted {
         filter,
@@ -208,9 +213,10 @@ async fn open(app: &App, wanted: Wanted, permit: Permit) -> Result<Opening, Prob
     let needs_state = matches!(place.verdict, Verdict::Live | Verdict::Gap(_));
     let prologue = if query == Start::Snapshot && needs_state {
         // Cutting a large state takes a while, in which others shall be answered.
-        let (app, filter) = (app.clone(), filter.clone());
+        let (app, query) = (app.clone(), filter.query.clone());
+        let access = guest.shown.access.clone();
         let snapshot = blocking(move || {
-            let snapshot = Snapshot::take(&app, filter);
+            let snapshot = Snapshot::take(&app, access, query);
             (snapshot.id(), prologue(snapshot))
         });
         let (id, prologue) = snapshot.await?;

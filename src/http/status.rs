@@ -13,8 +13,7 @@ use crate::{
     domain::{
         Json, Position, State, event::Health, status::ServerCounts, workflow::WorkflowStatus,
     },
-    door::access::{sees_server, sees_workflow},
-    filter::Selection,
+    door::Access,
     health::SelfSuspect,
     hub::ClockJump,
     readiness::Reason,
@@ -83,23 +82,23 @@ pub struct StatusView {
 }
 
 impl StatusView {
-    /// The numbers of one cut of the state, or of what a grant shows of it.
+    /// The numbers of one cut of the state, or of what somebody may see of it.
     #[must_use]
-    pub fn of(app: &App, state: &State, grant: Option<&Selection>) -> Self {
+    pub fn of(app: &App, state: &State, access: &Access) -> Self {
         let whole = Self::whole(app, state);
-        match grant {
-            Some(grant) => whole.narrowed(state, grant),
-            None => whole,
+        if access.reads_everything() {
+            return whole;
         }
+        whole.narrowed(state, access)
     }
 
-    /// The same numbers for what a grant shows. What says how the hub itself is stays.
-    fn narrowed(self, state: &State, grant: &Selection) -> Self {
+    /// The same numbers for what somebody may see. What says how the hub itself is stays.
+    fn narrowed(self, state: &State, access: &Access) -> Self {
         let (mut counts, mut tools, mut resources) = (ServerCounts::default(), 0, 0);
         for server in state
             .servers
             .after(None)
-            .filter(|server| sees_server(grant, server))
+            .filter(|server| access.sees_server(server))
         {
             counts.lost += u64::from(server.lost);
             if server.gone_at.is_none() {
@@ -113,7 +112,7 @@ impl StatusView {
         for workflow in state
             .workflows
             .after(None)
-            .filter(|workflow| sees_workflow(grant, &workflow.id))
+            .filter(|workflow| access.sees_workflow(&workflow.id))
         {
             match workflow.status() {
                 WorkflowStatus::Running => active += 1,
@@ -131,6 +130,13 @@ impl StatusView {
             active_workflows: active,
             completed_workflows: completed,
             failed_workflows: failed,
+            enabled_patterns: state
+                .patterns
+                .iter()
+                .filter_map(|pattern| access.shows_pattern(pattern))
+                .filter(|pattern| pattern.enabled)
+                .map(|pattern| pattern.name.clone())
+                .collect(),
             ..self
         }
     }
@@ -169,7 +175,7 @@ impl StatusView {
 #[utoipa::path(get, path = "/status", tag = "state", responses((status = 200, body = StatusView)))]
 async fn status(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&[])?;
-    let view = StatusView::of(&app, &app.hub.state(), guest.grant.as_deref());
+    let view = StatusView::of(&app, &app.hub.state(), &guest);
     Ok(answer(&view))
 }
 

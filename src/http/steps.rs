@@ -25,6 +25,8 @@ use crate::{
     hub::{Answer, Interest},
 };
 
+/// The list that cursors of steps are of.
+const CURSORS: &str = "steps";
 /// How long a long poll may wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -75,11 +77,12 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     ])?;
     let words = "pending, ready, running, completed or failed";
     let wait = query.last("wait").map_or(Ok(Duration::ZERO), parse_wait)?;
-    let query = StepQuery {
+    let mut query = StepQuery {
         server: parsed(&query, "serverId")?,
         status: choice(&query, "status", StepStatus::parse, words)?,
         workflow: parsed(&query, "workflowId")?,
-        after: parsed::<StepCursor>(&query, "cursor")?,
+        within: None,
+        after: app.opened::<StepCursor>(CURSORS, query.last("cursor"))?,
         limit: limit(&query)?,
     };
     // A server may ask for its own work without reading anything else.
@@ -90,15 +93,18 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     if !own {
         guest.need(Scope::Read)?;
     }
-    let is_seen = |step: &StepView| {
-        let workflow = &step.workflow_id;
-        guest.sees_workflow(workflow) || (own && guest.is_held_to(workflow))
+    let within = if own {
+        guest.held_to()
+    } else {
+        guest.seen_workflows()
     };
-    let page = wait_for_steps(&app, &query, wait, is_seen).await;
+    query.within = within.map(<[WorkflowId]>::to_vec);
+    let page = wait_for_steps(&app, &query, wait).await;
     recheck(&app, &guest)?;
+    let steps = page.steps.into_iter();
     Ok(answer(&StepsBody {
-        steps: page.steps,
-        next_cursor: page.next.map(|next| next.to_string()),
+        steps: steps.map(|step| guest.shows_work(step)).collect(),
+        next_cursor: app.sealed(CURSORS, page.next.as_ref())?,
     }))
 }
 
@@ -139,15 +145,12 @@ async fn wait_for_steps(
     app: &App,
     query: &StepQuery,
     wait: Duration,
-    is_seen: impl Fn(&StepView) -> bool,
 ) -> StepsPage {
     let deadline = Instant::now() + wait;
     let look = || {
         let state = app.hub.state();
         let now = app.hub.clock().wall_ms();
-        let mut page = state.workflows.steps_page(query, now, app.hub.policy());
-        page.steps.retain(&is_seen);
-        page
+        state.workflows.steps_page(query, now, app.hub.policy())
     };
     if wait.is_zero() {
         return look();

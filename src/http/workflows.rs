@@ -21,6 +21,8 @@ use crate::{
     hub::Answer,
 };
 
+/// The list that cursors of workflows are of.
+const CURSORS: &str = "workflows";
 /// Workflows or steps of a page where the client names no `limit`.
 pub(super) const DEFAULT_LIMIT: usize = 100;
 /// Workflows or steps of a page, at most.
@@ -43,8 +45,7 @@ struct WorkflowsBody {
     /// The workflows, in order of their ids, without their definitions.
     workflows: Vec<WorkflowView>,
     /// `cursor` of the next page; `null` where there is none.
-    #[schema(value_type = Option<String>)]
-    next_cursor: Option<WorkflowId>,
+    next_cursor: Option<String>,
 }
 
 /// Starts a workflow
@@ -97,19 +98,17 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             WorkflowStatus::parse,
             "running, completed or failed",
         )?,
-        after: parsed(&query, "cursor")?,
+        within: guest.seen_workflows().map(<[WorkflowId]>::to_vec),
+        after: app.opened(CURSORS, query.last("cursor"))?,
         limit: limit(&query)?,
     };
     let state = app.hub.state();
-    let mut page =
-        state
-            .workflows
-            .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
-    page.workflows
-        .retain(|workflow| guest.sees_workflow(&workflow.id));
+    let page = state
+        .workflows
+        .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
     Ok(answer(&WorkflowsBody {
         workflows: page.workflows,
-        next_cursor: page.next,
+        next_cursor: app.sealed(CURSORS, page.next.as_ref())?,
     }))
 }
 

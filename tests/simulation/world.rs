@@ -365,6 +365,7 @@ impl World {
             gone <= self.policy.state_retention_count && ended <= self.policy.state_retention_count
         );
         let query = StepQuery {
+            within: None,
             server: None,
             status: Some(StepStatus::Ready),
             workflow: None,

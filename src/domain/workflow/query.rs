@@ -3,10 +3,10 @@
 //! What a server asks for most, the steps that it may claim and those that it holds, is read off an index.
 //! Any other choice looks at a bounded number of steps a page; a short page with a cursor means "ask on".
 
-use std::{fmt, ops::Bound, str::FromStr};
+use std::{fmt, ops::Bound, str::FromStr, sync::Arc};
 
 use super::{
-    StepView, WorkflowStatus, WorkflowView, Workflows,
+    StepView, Workflow, WorkflowStatus, WorkflowView, Workflows,
     index::{Place, Places},
     step::{Step, StepStatus},
 };
@@ -26,6 +26,8 @@ const MAX_STEPS_SHOWN: usize = 20_000;
 pub struct WorkflowQuery {
     /// Workflows that are this far.
     pub status: Option<WorkflowStatus>,
+    /// Only these, in order of their ids; `None`: any.
+    pub within: Option<Vec<WorkflowId>>,
     /// Workflows after this one.
     pub after: Option<WorkflowId>,
     /// At most so many.
@@ -50,6 +52,8 @@ pub struct StepQuery {
     pub status: Option<StepStatus>,
     /// Steps of this workflow.
     pub workflow: Option<WorkflowId>,
+    /// Only steps of these, in order of their ids; `None`: of any.
+    pub within: Option<Vec<WorkflowId>>,
     /// Steps after this place.
     pub after: Option<StepCursor>,
     /// At most so many.
@@ -102,7 +106,7 @@ impl Workflows {
             next: None,
         };
         let (mut last, mut steps) = (None, 0);
-        for (looked, workflow) in self.after(query.after.as_ref()).enumerate() {
+        for (looked, workflow) in self.workflows_of(query).enumerate() {
             let is_full = page.workflows.len() == query.limit.max(1) || steps >= MAX_STEPS_SHOWN;
             if looked == MAX_LOOK || is_full {
                 page.next = last;
@@ -118,6 +122,21 @@ impl Workflows {
             last = Some(workflow.id.clone());
         }
         page
+    }
+
+    /// Workflows among which the query's are, in order, after its cursor.
+    fn workflows_of<'a>(
+        &'a self,
+        query: &'a WorkflowQuery,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Workflow>> + 'a> {
+        let Some(within) = &query.within else {
+            return self.after(query.after.as_ref());
+        };
+        let after = query.after.as_ref();
+        let rest = within
+            .iter()
+            .filter(move |id| after.is_none_or(|after| *id > after));
+        Box::new(rest.filter_map(|id| self.get(id)))
     }
 
     /// One page of the steps that a query asks for.
@@ -146,10 +165,20 @@ impl Workflows {
     }
 
     /// Places among which the query's steps are, in order, after its cursor.
-    fn places<'a>(&'a self, query: &StepQuery) -> Box<dyn Iterator<Item = Place> + 'a> {
+    fn places<'a>(&'a self, query: &'a StepQuery) -> Box<dyn Iterator<Item = Place> + 'a> {
         let after = query.after.as_ref().map(|cursor| cursor.0.clone());
-        if let Some(id) = &query.workflow {
-            return Box::new(self.places_of(id.clone(), after));
+        let is_within = |id| query.within.as_ref().is_none_or(|ids| ids.contains(id));
+        match (&query.workflow, &query.within) {
+            (Some(id), _) if is_within(id) => {
+                return Box::new(self.places_of(id.clone(), after));
+            }
+            (Some(_), _) => return Box::new(std::iter::empty()),
+            // What isn't within is never looked at, so that no page ends there.
+            (None, Some(within)) => {
+                let places = move |id: &WorkflowId| self.places_of(id.clone(), after.clone());
+                return Box::new(within.iter().flat_map(places));
+            }
+            (None, None) => {}
         }
         match (query.status, &query.server) {
             (Some(StepStatus::Ready), None) => Box::new(from(Some(&self.index.ready), after)),

@@ -145,7 +145,7 @@ fn by_file(set: &Value) -> (Verifier, tempfile::TempDir, PathBuf) {
 #[tokio::test]
 async fn a_good_token_says_who_and_what() {
     let token = by_hmac()
-        .verify(&hs256(&with("server_ids", json!(["a"]))))
+        .verify(&hs256(&with("server_ids", json!(["a"]))), now() * 1000)
         .await
         .unwrap();
     assert_eq!(token.caller, r#"["jwt","https://id.example","ada"]"#);
@@ -175,12 +175,148 @@ async fn claims_are_checked_with_five_seconds_of_leeway() {
         (with("server_ids", json!([])), Some("empty")),
         (with("types", json!(["*"])), Some("event type")),
         (with("workflow_ids", json!("w")), Some("claims")),
+        (with("servers", json!(["a"])), Some("server_ids")),
+        (
+            with("https://id.example/tags", json!(["a:b"])),
+            Some("tags"),
+        ),
+        (with("exp", json!(1e300)), None),
     ] {
-        let refused = verifier.verify(&hs256(&claims)).await.err();
+        let refused = verifier.verify(&hs256(&claims), now() * 1000).await.err();
         match (&refused, refusal) {
             (None, None) => {}
             (Some(why), Some(wanted)) => assert!(why.contains(wanted), "{claims}: {why}"),
             _ => panic!("{claims}: {refused:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn scopes_are_read_as_issuers_write_them() {
+    let verifier = by_hmac();
+    for (name, scope, wanted) in [
+        (
+            "scope",
+            json!("openid read  report"),
+            &["read", "report"][..],
+        ),
+        ("scope", json!(["read", "report"]), &["read", "report"]),
+        ("scope", json!(["read report"]), &["read", "report"]),
+        ("scp", json!("read coordinate"), &["read", "coordinate"]),
+        ("scp", json!(["read", "openid"]), &["read"]),
+        ("scp", json!([]), &[]),
+        ("roles", json!(["admin"]), &[]),
+    ] {
+        let mut claims = with("scope", json!(null));
+        claims[name] = scope;
+        let token = verifier
+            .verify(&hs256(&claims), now() * 1000)
+            .await
+            .unwrap();
+        assert_eq!(token.scopes, wanted, "{claims}");
+    }
+    for wrong in [
+        json!(1),
+        json!({"read": true}),
+        json!([1]),
+        json!([["read"]]),
+    ] {
+        let token = hs256(&with("scp", wrong.clone()));
+        assert!(
+            verifier.verify(&token, now() * 1000).await.is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tokens_without_a_subject_are_callers_of_their_own() {
+    let verifier = by_hmac();
+    let who = async |claims: &Value| {
+        let token = verifier.verify(&hs256(claims), now() * 1000).await.unwrap();
+        (token.caller, token.name)
+    };
+    let ada = who(&claims()).await;
+    assert_eq!(
+        ada,
+        who(&with("server_ids", json!(["a"]))).await,
+        "one subject"
+    );
+    for none in [json!(null), json!("")] {
+        let nobody = with("sub", none);
+        let of_a = {
+            let mut claims = nobody.clone();
+            claims["server_ids"] = json!(["a"]);
+            claims
+        };
+        let (first, second) = (who(&nobody).await, who(&of_a).await);
+        assert_ne!(first.0, second.0);
+        assert_eq!(
+            first,
+            who(&nobody).await,
+            "the same token is the same caller"
+        );
+        assert_eq!(first.1, "a token of https://id.example");
+    }
+    let mut service = with("sub", json!(null));
+    service["client_id"] = json!("grader");
+    assert_eq!(who(&service).await.1, "grader");
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_by_more_than_the_leeway_is_told_apart() {
+    let verifier = by_hmac();
+    let mut claims = claims();
+    claims["nbf"] = json!(now());
+    let token = hs256(&claims);
+    for (skew, taken) in [(-6, false), (-4, true), (0, true), (64, true), (66, false)] {
+        let found = verifier.verify(&token, (now() + skew) * 1000).await;
+        assert_eq!(found.is_ok(), taken, "{skew} s: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_names_keys_of_its_own_is_not_followed() {
+    let (signers, stranger) = (Signers::new(), Signers::new());
+    let (verifier, _folder, _) = by_file(&signers.set());
+    let own = json!({"kty": "OKP", "crv": "Ed25519", "x": b64(stranger.ed.public_key())});
+    for head in [
+        json!({"alg": "EdDSA", "jwk": own}),
+        json!({"alg": "EdDSA", "kid": "ed-1", "jku": "http://127.0.0.1:1/jwks"}),
+        json!({"alg": "EdDSA", "kid": "../../../dev/null", "x5u": "http://127.0.0.1:1/"}),
+        json!({"alg": "EdDSA", "kid": ""}),
+        json!({"alg": ["EdDSA"], "kid": "ed-1"}),
+        json!({"alg": "eddsa", "kid": "ed-1"}),
+        json!({"alg": "none", "kid": "ed-1"}),
+        json!({"alg": "NONE"}),
+        json!({"kid": "ed-1"}),
+    ] {
+        let forged = token(&head, &claims(), |message| {
+            stranger.ed.sign(message).as_ref().to_vec()
+        });
+        assert!(
+            verifier.verify(&forged, now() * 1000).await.is_err(),
+            "{head}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn ed25519_is_eddsa_by_its_newer_name() {
+    let signers = Signers::new();
+    let mut set = signers.set();
+    set["keys"][2]["alg"] = json!("Ed25519");
+    for set in [signers.set(), set] {
+        let (verifier, _folder, _) = by_file(&set);
+        for alg in ["Ed25519", "EdDSA"] {
+            let good = token(&json!({"alg": alg}), &claims(), |message| {
+                signers.ed.sign(message).as_ref().to_vec()
+            });
+            verifier.verify(&good, now() * 1000).await.unwrap();
+            let forged = token(&json!({"alg": alg}), &claims(), |message| {
+                Signers::new().ed.sign(message).as_ref().to_vec()
+            });
+            assert!(verifier.verify(&forged, now() * 1000).await.is_err());
         }
     }
 }
@@ -220,7 +356,10 @@ async fn forgeries_are_refused() {
         &good[..good.len() - 4],
         &"a".repeat(MOST_TOKEN + 1),
     ] {
-        assert!(verifier.verify(forged).await.is_err(), "{forged}");
+        assert!(
+            verifier.verify(forged, now() * 1000).await.is_err(),
+            "{forged}"
+        );
     }
 }
 
@@ -230,7 +369,7 @@ async fn public_keys_of_every_kind_check_what_is_theirs() {
     let (verifier, _folder, _) = by_file(&signers.set());
     assert_eq!(
         verifier
-            .verify(RSA_TOKEN)
+            .verify(RSA_TOKEN, now() * 1000)
             .await
             .unwrap()
             .rights
@@ -240,21 +379,29 @@ async fn public_keys_of_every_kind_check_what_is_theirs() {
         ["read"]
     );
     verifier
-        .verify(&signers.es256("ec-1", &claims()))
+        .verify(&signers.es256("ec-1", &claims()), now() * 1000)
         .await
         .unwrap();
-    verifier.verify(&signers.eddsa(&claims())).await.unwrap();
+    verifier
+        .verify(&signers.eddsa(&claims()), now() * 1000)
+        .await
+        .unwrap();
     let stranger = Signers::new();
     assert!(
         verifier
-            .verify(&stranger.es256("ec-1", &claims()))
+            .verify(&stranger.es256("ec-1", &claims()), now() * 1000)
             .await
             .is_err()
     );
-    assert!(verifier.verify(&stranger.eddsa(&claims())).await.is_err());
     assert!(
         verifier
-            .verify(&signers.es256("ed-1", &claims()))
+            .verify(&stranger.eddsa(&claims()), now() * 1000)
+            .await
+            .is_err()
+    );
+    assert!(
+        verifier
+            .verify(&signers.es256("ed-1", &claims()), now() * 1000)
             .await
             .unwrap_err()
             .contains("no key is known")
@@ -266,7 +413,7 @@ async fn public_keys_of_every_kind_check_what_is_theirs() {
         &claims(),
         |message| by_secret(public, message),
     );
-    assert!(verifier.verify(&confused).await.is_err());
+    assert!(verifier.verify(&confused, now() * 1000).await.is_err());
 }
 
 #[tokio::test]
@@ -282,10 +429,13 @@ async fn only_listed_algorithms_are_taken() {
     })
     .unwrap()
     .unwrap();
-    verifier.verify(&signers.eddsa(&claims())).await.unwrap();
+    verifier
+        .verify(&signers.eddsa(&claims()), now() * 1000)
+        .await
+        .unwrap();
     assert!(
         verifier
-            .verify(RSA_TOKEN)
+            .verify(RSA_TOKEN, now() * 1000)
             .await
             .unwrap_err()
             .contains("RS256")
@@ -298,11 +448,22 @@ async fn a_file_is_read_again_and_a_broken_one_changes_nothing() {
     let (verifier, _folder, path) = by_file(&old.set());
     fs::write(&path, "{").unwrap();
     verifier.refresh(true).await;
-    verifier.verify(&old.eddsa(&claims())).await.unwrap();
+    verifier
+        .verify(&old.eddsa(&claims()), now() * 1000)
+        .await
+        .unwrap();
     fs::write(&path, new.set().to_string()).unwrap();
     verifier.refresh(true).await;
-    verifier.verify(&new.eddsa(&claims())).await.unwrap();
-    assert!(verifier.verify(&old.eddsa(&claims())).await.is_err());
+    verifier
+        .verify(&new.eddsa(&claims()), now() * 1000)
+        .await
+        .unwrap();
+    assert!(
+        verifier
+            .verify(&old.eddsa(&claims()), now() * 1000)
+            .await
+            .is_err()
+    );
     fs::remove_file(&path).unwrap();
     let jwks = Some(JwksSource::File(path));
     assert!(Verifier::new(&Auth { jwks, ..auth() }).is_err());
@@ -330,13 +491,13 @@ async fn an_address_is_asked_for_an_unknown_kid_at_a_bounded_rate() {
     .unwrap()
     .unwrap();
     verifier
-        .verify(&signers.es256("ec-1", &claims()))
+        .verify(&signers.es256("ec-1", &claims()), now() * 1000)
         .await
         .unwrap();
     for kid in ["made", "up", "by", "anybody"] {
         assert!(
             verifier
-                .verify(&signers.es256(kid, &claims()))
+                .verify(&signers.es256(kid, &claims()), now() * 1000)
                 .await
                 .is_err()
         );

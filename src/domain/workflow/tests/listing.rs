@@ -167,6 +167,7 @@ fn workflows_are_listed_in_order_page_by_page() {
         let (mut pages, mut after) = (Vec::new(), None);
         loop {
             let query = WorkflowQuery {
+                within: None,
                 status,
                 after,
                 limit,
