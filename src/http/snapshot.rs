@@ -327,7 +327,7 @@ pub(super) async fn snapshot(
 ) -> Result<Response, Problem> {
     query.only(&["serverId", "workflowId", "tag"])?;
     let selection = Selection::parse(&query.0).map_err(|error| Problem::query(error.0))?;
-    let snapshot = Snapshot::take(&app, guest.shown.access.clone(), selection);
+    let snapshot = Snapshot::take(&app, guest.shown.access, selection);
     let pieces = snapshot.pieces().map(Ok::<_, std::convert::Infallible>);
     let mut response = Response::new(Body::from_stream(tokio_stream::iter(pieces)));
     let headers = response.headers_mut();

@@ -141,11 +141,7 @@ async fn report(
 
 /// The first page that holds a step that may be seen, or the last one before the time is up or the hub shuts down.
 /// Looks again only when something happened that may concern it.
-async fn wait_for_steps(
-    app: &App,
-    query: &StepQuery,
-    wait: Duration,
-) -> StepsPage {
+async fn wait_for_steps(app: &App, query: &StepQuery, wait: Duration) -> StepsPage {
     let deadline = Instant::now() + wait;
     let look = || {
         let state = app.hub.state();
