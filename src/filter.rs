@@ -3,6 +3,8 @@
 //! Filters of different names are joined by AND, values of one by OR; repeated tags by AND.
 
 pub mod parse;
+pub mod query;
+pub mod start;
 
 use std::sync::Arc;
 

@@ -35,7 +35,7 @@ use bytes::Bytes;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::{extract::nearest, layer::EntranceLayer, problem::Problem};
+use self::{layer::EntranceLayer, problem::Problem};
 use crate::{
     config::Config,
     domain::Command,
@@ -45,6 +45,7 @@ use crate::{
     metrics::Metrics,
     readiness::Readiness,
     streams::Streams,
+    words,
 };
 
 /// What handlers share. Cheap to clone.
@@ -199,7 +200,7 @@ pub fn router(app: App) -> Router {
 
 fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {
     let path: String = uri.path().chars().take(100).collect();
-    let detail = match nearest(&path, paths.iter().map(String::as_str)) {
+    let detail = match words::nearest(&path, paths.iter().map(String::as_str)) {
         Some(near) => format!("there is nothing at {path}; did you mean {near}?"),
         None => format!("there is nothing at {path}; /openapi.json lists what there is"),
     };

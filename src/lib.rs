@@ -34,12 +34,13 @@
 //!
 //! | module | job | may import |
 //! | --- | --- | --- |
-//! | [`domain`] | what is true of a fleet, and how it may change | nothing |
+//! | [`words`] | what people write: near misses, lengths of time | nothing |
+//! | [`domain`] | what is true of a fleet, and how it may change | `words` |
 //! | [`clock`] | wall time and monotonic time, to be moved in tests | nothing |
 //! | [`metrics`] | every metric's name | nothing |
-//! | [`config`] | the settings | nothing |
+//! | [`config`] | the settings | `words` |
 //! | [`readiness`] | whether it takes work | nothing |
-//! | [`filter`] | what a reader wants | `domain` |
+//! | [`filter`] | what a reader wants | `words`, `domain` |
 //! | [`frame`] | an event as bytes on the wire | `domain` |
 //! | [`event_log`] | the durable, ordered log | `domain`, `filter` |
 //! | [`tail`] | the newest frames | `domain`, `filter`, `frame`, `event_log` (its epochs) |
@@ -74,6 +75,7 @@ pub mod streams;
 pub mod subscription;
 pub mod tail;
 pub mod timers;
+pub mod words;
 
 mod run;
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::{
     domain::Position,
     event_log::{Item, Located, LogInfo, LogReader, Order, ReadError, ReadRange},
-    filter::{Filter, parse::Start},
+    filter::{Filter, start::Start},
 };
 
 /// Longest `requestedId` that is told back, in bytes: as long as an id of ours can be.
@@ -74,16 +74,6 @@ pub struct Place {
     pub requested: Option<String>,
     /// Where the log stood then.
     pub info: LogInfo,
-}
-
-/// What a client asked for as its start: the header, which a reconnecting `EventSource` adds to the URL that
-/// it repeats, beats the query.
-#[must_use]
-pub fn wanted(header: Option<&str>, query: Start) -> Start {
-    match header {
-        Some(id) if !id.is_empty() => Start::After(id.to_owned()),
-        _ => query,
-    }
 }
 
 /// Finds the place where a stream starts. May read the disk (`since`, `replay`); a snapshot's place is for

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::table::SETTINGS;
+use crate::words;
 
 /// One setting that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,18 +85,7 @@ impl Warning {
 
     /// A name that begins as ours do and isn't one.
     pub(super) fn unknown(name: &str) -> Self {
-        // A third of the name may differ: more is no slip of the finger.
-        let nearest = SETTINGS
-            .iter()
-            .map(|setting| {
-                (
-                    strsim::damerau_levenshtein(name, setting.name),
-                    setting.name,
-                )
-            })
-            .min()
-            .filter(|(distance, known)| distance * 3 <= known.len())
-            .map(|(_, known)| known);
+        let nearest = words::nearest(name, SETTINGS.iter().map(|setting| setting.name));
         let text = match nearest {
             Some(nearest) => format!("is no setting and has no effect; did you mean {nearest}?"),
             None => "is no setting and has no effect".to_owned(),

@@ -7,6 +7,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{JwksSource, Secret, SigningAlgorithm};
+use crate::words::{Span, UNITS_OF_TIME, with_unit};
 
 /// What a reader gives: the value, or what would be right.
 pub(super) type Read<T> = Result<T, String>;
@@ -47,18 +48,12 @@ pub(super) fn millis(text: &str, bounds: RangeInclusive<u64>) -> Read<Duration> 
     })
 }
 
-/// Units of ages in milliseconds, the largest first.
-const AGES: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
-
 /// An age such as `7d`, `24h`, `15m`, `30s`, or a bare number of milliseconds, within bounds (milliseconds).
 pub(super) fn age(text: &str, bounds: RangeInclusive<u64>) -> Read<Duration> {
-    with_unit(text, &AGES, 1).filter(|ms| bounds.contains(ms)).map(Duration::from_millis).ok_or_else(|| {
+    let ms = Span::parse(text).map(|span| match span {
+        Span::Millis(ms) | Span::Bare(ms) => ms,
+    });
+    ms.filter(|ms| bounds.contains(ms)).map(Duration::from_millis).ok_or_else(|| {
         format!(
             "must be an age such as 7d, 24h, 15m, 30s or a number of milliseconds, from {} to {}",
             show_ms(*bounds.start()),
@@ -75,7 +70,7 @@ pub(super) fn show_age(age: Duration) -> String {
 fn show_ms(ms: u64) -> String {
     match ms {
         86_400_000 => "24h".to_owned(),
-        _ => show_unit(ms, &AGES),
+        _ => show_unit(ms, &UNITS_OF_TIME),
     }
 }
 
@@ -95,15 +90,15 @@ const SIZES: [(&str, u64); 10] = [
 
 /// A size such as `1GiB`, `512MiB`, or a bare number of bytes, within bounds (bytes).
 pub(super) fn size(text: &str, bounds: RangeInclusive<u64>) -> Read<u64> {
-    with_unit(text, &SIZES, 1)
-        .filter(|bytes| bounds.contains(bytes))
-        .ok_or_else(|| {
-            format!(
-                "must be a size such as 1GiB, 512MiB or a number of bytes, from {} to {}",
-                show_size(*bounds.start()),
-                show_size(*bounds.end())
-            )
-        })
+    let bytes =
+        with_unit(text, &SIZES).and_then(|(number, scale)| number.checked_mul(scale.unwrap_or(1)));
+    bytes.filter(|bytes| bounds.contains(bytes)).ok_or_else(|| {
+        format!(
+            "must be a size such as 1GiB, 512MiB or a number of bytes, from {} to {}",
+            show_size(*bounds.start()),
+            show_size(*bounds.end())
+        )
+    })
 }
 
 /// A size in its largest whole binary unit; bytes without a unit.
@@ -116,24 +111,6 @@ pub(super) fn show_size(bytes: u64) -> String {
         ("", 1),
     ];
     show_unit(bytes, &BINARY)
-}
-
-fn with_unit(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let unit = unit.trim_start();
-    let scale = if unit.is_empty() {
-        bare
-    } else {
-        units
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .map(|(_, scale)| *scale)?
-    };
-    number.checked_mul(scale)
 }
 
 fn show_unit(value: u64, units: &[(&str, u64)]) -> String {

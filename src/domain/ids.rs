@@ -1,5 +1,5 @@
-//! Names that clients choose: 1 to 128 of `A-Z a-z 0-9 . _ : -`. Parsed once at the edge, then trusted;
-//! so no id can ever break an SSE line, a header or a log line.
+//! Names that clients choose: 1 to 128 of `A-Z a-z 0-9 . _ : -`, but neither `.` nor `..`. Parsed once at the edge, then
+//! trusted; so no id can ever break an SSE line, a header, a log line or a path.
 
 use std::{fmt, sync::Arc};
 
@@ -20,6 +20,9 @@ pub enum InvalidId {
         "is longer than {MAX_ID_LEN} characters; ids are 1 to {MAX_ID_LEN} of A-Z a-z 0-9 . _ : -"
     )]
     TooLong,
+    /// A path's own words for here and one up.
+    #[error("must not be . or .., which clients take for steps within a path")]
+    Dots,
 }
 
 impl InvalidId {
@@ -30,7 +33,16 @@ impl InvalidId {
     }
 }
 
+/// Checks an id that somebody chooses.
 fn check(text: &str) -> Result<(), InvalidId> {
+    match text {
+        "." | ".." => Err(InvalidId::Dots),
+        _ => check_stored(text),
+    }
+}
+
+/// Checks an id that was taken in once: logs of versions that took `.` and `..` stay readable.
+fn check_stored(text: &str) -> Result<(), InvalidId> {
     let clean = text
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-'));
@@ -54,6 +66,14 @@ macro_rules! id {
             /// [`InvalidId`] where it is empty, too long or holds another character.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 check(text).map(|()| Self(text.into()))
+            }
+
+            /// Reads an id that was taken in once, as logs and snapshots hold it.
+            ///
+            /// # Errors
+            /// [`InvalidId`] where no version ever took it.
+            pub fn stored(text: &str) -> Result<Self, InvalidId> {
+                check_stored(text).map(|()| Self(text.into()))
             }
 
             /// The id as text.
@@ -98,7 +118,7 @@ macro_rules! id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-                Self::parse(&text).map_err(D::Error::custom)
+                Self::stored(&text).map_err(D::Error::custom)
             }
         }
     };
@@ -138,3 +158,22 @@ id!(
     /// A step within one workflow.
     StepId
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_within_a_path_are_no_ids_but_stay_readable_in_old_logs() {
+        for dots in [".", ".."] {
+            assert_eq!(ServerId::parse(dots), Err(InvalidId::Dots));
+            assert_eq!(dots.parse::<StepId>(), Err(InvalidId::Dots));
+            assert!(ServerId::stored(dots).is_ok());
+            assert!(serde_json::from_value::<WorkflowId>(dots.into()).is_ok());
+        }
+        for good in ["...", ".a", "a.", "-", ":"] {
+            assert!(ServerId::parse(good).is_ok(), "{good}");
+        }
+        assert!(ServerId::stored("a b").is_err());
+    }
+}

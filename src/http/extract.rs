@@ -12,11 +12,6 @@ use http_body::Body as _;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-mod query;
-
-use query::clip;
-pub use query::{Query, nearest};
-
 use super::{App, problem::Problem};
 use crate::{
     config::Limits,
@@ -26,7 +21,9 @@ use crate::{
         json::MAX_DEPTH,
     },
     event_log::KeyHash,
+    filter::query::Query,
     hub::IdempotencyKey,
+    words::clip,
 };
 
 /// Longest `Idempotency-Key`, in characters.
@@ -92,11 +89,13 @@ impl FromRequest<App> for RawChange {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
+        // What a change says stands in its path and its body.
+        Query::parse(parts.uri.query().unwrap_or_default())?.only(&[], &[])?;
         let media_type = MediaType::of(&parts.headers);
         refuse_encoded(&parts.headers)?;
         let given = given_key(&parts.headers)?.map(str::to_owned);
         let limits = &app.config.limits;
-        let body = read_body(body, limits).await?;
+        let body = without_mark(read_body(body, limits).await?);
         // Where nothing less is allowed, whoever reads the body finds out by itself.
         if limits.json_depth < MAX_DEPTH && depth(&body) > limits.json_depth {
             return Err(too_deep(limits.json_depth));
@@ -131,9 +130,13 @@ impl MediaType {
     /// What the `Content-Type` says, parameters left out.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        let Some(value) = headers.get(CONTENT_TYPE) else {
+        let mut lines = headers.get_all(CONTENT_TYPE).iter();
+        let Some(value) = lines.next() else {
             return Self::Other(String::new());
         };
+        if lines.any(|other| other != value) {
+            return Self::Other("given twice, each time another".to_owned());
+        }
         // The form that nearly every request has; the others are worth a closer look.
         if value == "application/json" {
             return Self::Json;
@@ -295,6 +298,15 @@ async fn read_body(body: Body, limits: &Limits) -> Result<Bytes, Problem> {
     }
 }
 
+/// A byte order mark says nothing in UTF-8 (RFC 8259, section 8.1), and some editors and shells begin with one.
+fn without_mark(body: Bytes) -> Bytes {
+    if body.starts_with(b"\xef\xbb\xbf") {
+        body.slice(3..)
+    } else {
+        body
+    }
+}
+
 fn is_too_large(error: &axum::Error) -> bool {
     std::error::Error::source(error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>())
 }
@@ -314,11 +326,13 @@ fn too_large(most: usize) -> Problem {
 }
 
 fn refuse_encoded(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get("content-encoding") {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(
-            unsupported("the body has a Content-Encoding; send it as it is"),
-        ),
-        _ => Ok(()),
+    let mut encodings = headers.get_all("content-encoding").iter();
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Ok(())
+    } else {
+        Err(unsupported(
+            "the body has a Content-Encoding; send it as it is",
+        ))
     }
 }
 
@@ -419,6 +433,27 @@ where
         })?;
         parts.extensions.insert(Taken(at + 1));
         Ok(Self(id))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Ok(Self::parse(parts.uri.query().unwrap_or_default())?)
+    }
+}
+
+/// A call that takes no query: what it doesn't read it refuses.
+#[derive(Debug)]
+pub struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Query::parse(parts.uri.query().unwrap_or_default())?.only(&[], &[])?;
+        Ok(Self)
     }
 }
 

@@ -22,7 +22,6 @@ use self::lines::Lines;
 use super::{
     App,
     events::require_events,
-    extract::Query,
     gate::Guest,
     problem::Problem,
     shapes::{Envelope, HistoryPage},
@@ -31,17 +30,14 @@ use super::{
 use crate::{
     domain::Position,
     event_log::{Item, Located, LogInfo, LogReader, Order, ReadError, ReadRange, Scanned},
-    filter::{
-        Filter, Selection,
-        parse::{SELECTION, parse_time},
-    },
+    filter::{Filter, Selection, parse::SELECTION, query::Query, start::parse_time},
     frame::write_envelope,
 };
 
 /// Events per page where the client doesn't say.
 const DEFAULT_LIMIT: usize = 100;
 /// Most events per page.
-const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: u64 = 1000;
 /// How many events one read may look at.
 const SCAN: usize = 10_000;
 /// How many reads one page may take: a filter that rarely matches gets short pages instead of long waits.
@@ -140,7 +136,7 @@ async fn event(
     query: Query,
 ) -> Result<Response, Problem> {
     require_events(&app)?;
-    query.only(&[])?;
+    query.only(&[], &[])?;
     // One that doesn't decode is of no event, as any other that the hub never gave out.
     let id = path
         .iter()
@@ -208,32 +204,18 @@ fn one(reader: &dyn LogReader, id: &str, visible: &Filter) -> Result<String, Pro
 
 impl Wanted {
     fn parse(query: &Query, reader: &dyn LogReader, now: i64) -> Result<Self, Problem> {
-        let mut known = SELECTION.to_vec();
-        known.extend(["since", "until", "order", "limit", "cursor"]);
-        query.only(&known)?;
-        let filter = Selection::parse(&query.0).map_err(|error| Problem::query(error.0))?;
-        let order = match query.last("order") {
+        query.only(&["since", "until", "order", "limit", "cursor"], &SELECTION)?;
+        let filter = Selection::parse(query)?;
+        let order = match query.one("order") {
             None | Some("asc") => Order::Ascending,
             Some("desc") => Order::Descending,
             Some(_) => return Err(Problem::query("order must be asc or desc")),
         };
-        let limit = query
-            .last("limit")
-            .map(|text| {
-                let number = text.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
-                number.ok_or_else(|| {
-                    Problem::query(format!(
-                        "limit must be a whole number from 1 to {MAX_LIMIT}"
-                    ))
-                })
-            })
-            .transpose()?;
+        let limit = query.number("limit", 1..=MAX_LIMIT)?;
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
         let time = |name: &str| {
-            let parsed = query
-                .last(name)
-                .map(|text| parse_time(name, text, now))
-                .transpose();
-            parsed.map_err(|error| Problem::query(error.0))
+            let text = query.one(name);
+            text.map(|text| parse_time(name, text, now)).transpose()
         };
         let info = reader.info();
         let (mut after, mut truncated) = (0, info.floor > 1);
@@ -248,7 +230,7 @@ impl Wanted {
                 .after
                 .min(info.head);
         }
-        if let Some(cursor) = query.last("cursor") {
+        if let Some(cursor) = query.one("cursor") {
             let place = Self::at_cursor(cursor, order, reader, &info)?;
             match order {
                 Order::Ascending => {

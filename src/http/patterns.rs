@@ -8,13 +8,14 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
-    extract::{Change, PathId, Query},
+    extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
     status::answer,
 };
 use crate::{
     domain::{Command, command::SwitchPattern, event::Pattern, pattern::PatternName},
+    filter::query::Query,
     hub::Answer,
 };
 
@@ -39,7 +40,7 @@ struct PatternsBody {
 /// All patterns
 #[utoipa::path(get, operation_id = "list_patterns", path = "/patterns", tag = "patterns", responses((status = 200, body = PatternsBody)))]
 async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
-    query.only(&["limit", "cursor"])?;
+    query.only(&["limit", "cursor"], &[])?;
     let state = app.hub.state();
     let patterns = state.patterns.iter();
     let patterns = patterns.filter_map(|pattern| guest.shows_pattern(pattern));
@@ -63,6 +64,7 @@ async fn one(
     Shared(app): Shared<App>,
     guest: Guest,
     PathId(name): PathId<PatternName>,
+    _: NoQuery,
 ) -> Result<Response, Problem> {
     let state = app.hub.state();
     let pattern = state.patterns.get(name.as_str());

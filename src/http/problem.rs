@@ -18,6 +18,7 @@ use crate::{
     domain::{FieldError, Json, Limit, Rejection, WorkflowId},
     door::{Access, sight::strangers_step},
     event_log::{AppendError, ReadError},
+    filter::query::QueryError,
     hub::{Answer, HubError},
 };
 
@@ -350,6 +351,12 @@ impl From<HubError> for Problem {
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
         Self::of_rejection(rejection, None)
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        Self::query(error.0)
     }
 }
 

@@ -15,7 +15,7 @@ use axum::{
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{App, extract::Query, gate::Guest, problem::Problem, status::StatusView};
+use super::{App, gate::Guest, problem::Problem, status::StatusView};
 use crate::{
     domain::{
         Json, Position, ServerId, State, WorkflowId,
@@ -24,7 +24,7 @@ use crate::{
         workflow::{Workflow, WorkflowView},
     },
     door::Access,
-    filter::Selection,
+    filter::{Selection, query::Query},
 };
 
 /// Servers or workflows per page: about as much JSON as is worth one write.
@@ -325,8 +325,8 @@ pub(super) async fn snapshot(
     guest: Guest,
     query: Query,
 ) -> Result<Response, Problem> {
-    query.only(&["serverId", "workflowId", "tag"])?;
-    let selection = Selection::parse(&query.0).map_err(|error| Problem::query(error.0))?;
+    query.only(&[], &["serverId", "workflowId", "tag"])?;
+    let selection = Selection::parse(&query)?;
     let snapshot = Snapshot::take(&app, guest.shown.access, selection);
     let pieces = snapshot.pieces().map(Ok::<_, std::convert::Infallible>);
     let mut response = Response::new(Body::from_stream(tokio_stream::iter(pieces)));

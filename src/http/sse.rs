@@ -4,6 +4,8 @@
 //! drain, a pattern that is off) is a `200` that says `stream_closing` and ends, and only what won't pass is
 //! an error.
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     extract::State as Shared,
@@ -16,14 +18,14 @@ use axum::{
 use bytes::Bytes;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{
-    App, extract::Query, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot,
-};
+use super::{App, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot};
 use crate::{
     domain::{Limit, Position},
     filter::{
         Filter, Selection,
-        parse::{QueryError, SELECTION, Start, last, only},
+        parse::SELECTION,
+        query::{Query, QueryError},
+        start::{START, Start, Wish},
     },
     frame::{
         Format,
@@ -35,16 +37,6 @@ use crate::{
     },
     subscription::{self, Place, Verdict},
 };
-
-/// Parameters beside those that select events.
-const OTHERS: [&str; 6] = [
-    "lastEventId",
-    "last_event_id",
-    "since",
-    "replay",
-    "snapshot",
-    "format",
-];
 
 /// Which limit a stream is refused for: what `stream_closing` itself holds is fixed.
 const LIMIT_REACHED: HeaderName = HeaderName::from_static("limit-reached");
@@ -61,20 +53,20 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct Wanted {
     filter: Filter,
     format: Format,
-    /// What the query asks for as a start.
-    query: Start,
-    /// The same once a header had its say.
+    /// Where it starts.
     start: Start,
+    /// Whether it wants the state, should that place be gone.
+    wants_snapshot: bool,
     /// The id that the client stands at, where it is one.
     own: Option<Position>,
 }
 
 impl Wanted {
     fn parse(query: &Query, headers: &HeaderMap, now: i64) -> Result<Self, QueryError> {
-        let known: Vec<&str> = SELECTION.into_iter().chain(OTHERS).collect();
-        only(&query.0, &known)?;
-        let selection = Selection::parse(&query.0)?;
-        let format = match last(&query.0, "format") {
+        let of_one_value = [&START[..], &["format"]].concat();
+        query.only(&of_one_value, &SELECTION)?;
+        let selection = Selection::parse(query)?;
+        let format = match query.one("format") {
             None => Format::default(),
             Some(name) => Format::parse(name).ok_or_else(|| {
                 QueryError(format!(
@@ -82,11 +74,8 @@ impl Wanted {
                 ))
             })?,
         };
-        let query = Start::parse(&query.0, now)?;
-        let header = headers
-            .get("last-event-id")
-            .map(|id| String::from_utf8_lossy(id.as_bytes()));
-        let start = subscription::wanted(header.as_deref(), query.clone());
+        let wish = Wish::parse(query, now)?;
+        let start = wish.start(last_event_id(headers).as_deref());
         let own = match &start {
             Start::After(id) => Position::parse(id),
             _ => None,
@@ -98,11 +87,19 @@ impl Wanted {
         Ok(Self {
             filter,
             format,
-            query,
+            wants_snapshot: wish.wants_snapshot(),
             start,
             own,
         })
     }
+}
+
+/// Of several `Last-Event-ID` lines the last that isn't empty: proxies and clients add one to one that is there.
+fn last_event_id(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let lines = headers.get_all("last-event-id").iter();
+    lines
+        .map(|id| String::from_utf8_lossy(id.as_bytes()))
+        .rfind(|id| !id.is_empty())
 }
 
 /// Follows what happens, as Server-Sent Events.
@@ -115,12 +112,12 @@ impl Wanted {
         ("serverId" = Option<String>, Query, description = "Servers, comma separated or repeated"),
         ("workflowId" = Option<String>, Query, description = "Workflows, comma separated or repeated"),
         ("tag" = Option<String>, Query, description = "`key:value` of the server concerned, as of the event; repeated means all"),
-        ("lastEventId" = Option<String>, Query, description = "As the header `Last-Event-ID`, which beats it; `earliest` is the oldest kept event"),
-        ("since" = Option<String>, Query, description = "Start at the first event at or after this time: epoch ms, RFC 3339 or an age (`15m`, `2h`, `7d`)"),
+        ("lastEventId" = Option<String>, Query, description = "As the header `Last-Event-ID`, which beats it; beats `since`, `replay` and `snapshot` itself; `earliest` is the oldest kept event. `last_event_id` is the same"),
+        ("since" = Option<String>, Query, description = "Start at the first event at or after this time: epoch ms (10^11 at least), RFC 3339 or an age (`15m`, `2h`, `7d`)"),
         ("replay" = Option<u64>, Query, minimum = 1, maximum = 100_000, description = "Start with the last so many events that match"),
-        ("snapshot" = Option<bool>, Query, description = "First the whole state, then every change after it"),
+        ("snapshot" = Option<bool>, Query, description = "First the whole state, then every change after it; the bare name is `true`. Of `since`, `replay` and `snapshot` one at most"),
         ("format" = Option<String>, Query, description = "`named` (default), `message` (no `event:` line on events) or `cloudevents`"),
-        ("Last-Event-ID" = Option<String>, Header, description = "Go on right after this event"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Go on right after this event; of several lines the last that isn't empty counts"),
     ),
     responses((status = 200, description = "A stream that begins with `stream_opened`, or is refused with `stream_closing`", content_type = "text/event-stream", body = String))
 )]
@@ -130,8 +127,7 @@ async fn stream(
     query: Query,
     request: axum::extract::Request,
 ) -> Result<Response, Problem> {
-    let mut wanted = Wanted::parse(&query, request.headers(), app.hub.clock().wall_ms())
-        .map_err(|error| Problem::query(error.0))?;
+    let mut wanted = Wanted::parse(&query, request.headers(), app.hub.clock().wall_ms())?;
     wanted.filter.grant = guest.grant.clone();
     if request.method() == Method::HEAD {
         return Ok(head(Body::new(streams::body().1)));
@@ -195,8 +191,8 @@ async fn open(
     let Wanted {
         filter,
         format,
-        query,
         start,
+        wants_snapshot,
         own: _,
     } = wanted;
     let (mut place, filter) = match start {
@@ -211,7 +207,7 @@ async fn open(
     };
     // A client that comes back to a place that is kept needs no snapshot again.
     let needs_state = matches!(place.verdict, Verdict::Live | Verdict::Gap(_));
-    let prologue = if query == Start::Snapshot && needs_state {
+    let prologue = if wants_snapshot && needs_state {
         // Cutting a large state takes a while, in which others shall be answered.
         let (app, query) = (app.clone(), filter.query.clone());
         let access = guest.shown.access.clone();

@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, extract::Query, gate::Guest, problem::Problem, snapshot};
+use super::{App, extract::NoQuery, gate::Guest, problem::Problem, snapshot};
 use crate::{
     domain::{
         Json, Position, State, event::Health, status::ServerCounts, workflow::WorkflowStatus,
@@ -173,16 +173,15 @@ impl StatusView {
 
 /// The whole in numbers
 #[utoipa::path(get, path = "/status", tag = "state", responses((status = 200, body = StatusView)))]
-async fn status(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
-    query.only(&[])?;
+async fn status(Shared(app): Shared<App>, guest: Guest, _: NoQuery) -> Result<Response, Problem> {
     let view = StatusView::of(&app, &app.hub.state(), &guest);
     Ok(answer(&view))
 }
 
 /// The same as `/status`
 #[utoipa::path(get, path = "/events/stats", tag = "state", responses((status = 200, body = StatusView)))]
-async fn stats(app: Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
-    status(app, guest, query).await
+async fn stats(app: Shared<App>, guest: Guest, none: NoQuery) -> Result<Response, Problem> {
+    status(app, guest, none).await
 }
 
 /// Whether the process is alive.

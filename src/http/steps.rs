@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
-    extract::{Change, PathId, Query},
+    extract::{Change, PathId},
     gate::{Guest, recheck},
     problem::Problem,
     status::answer,
@@ -22,7 +22,9 @@ use crate::{
         workflow::{StepCursor, StepQuery, StepStatus, StepView, StepsPage},
     },
     door::Scope,
+    filter::query::Query,
     hub::{Answer, Interest},
+    words::Span,
 };
 
 /// The list that cursors of steps are of.
@@ -67,22 +69,23 @@ struct StepsBody {
     responses((status = 200, body = StepsBody))
 )]
 async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
-    query.only(&[
+    let of_one_value = [
         "serverId",
         "status",
         "workflowId",
         "limit",
         "cursor",
         "wait",
-    ])?;
+    ];
+    query.only(&of_one_value, &[])?;
     let words = "pending, ready, running, completed or failed";
-    let wait = query.last("wait").map_or(Ok(Duration::ZERO), parse_wait)?;
+    let wait = query.one("wait").map_or(Ok(Duration::ZERO), parse_wait)?;
     let mut query = StepQuery {
         server: parsed(&query, "serverId")?,
         status: choice(&query, "status", StepStatus::parse, words)?,
         workflow: parsed(&query, "workflowId")?,
         within: None,
-        after: app.opened::<StepCursor>(CURSORS, query.last("cursor"))?,
+        after: app.opened::<StepCursor>(CURSORS, query.one("cursor"))?,
         limit: limit(&query)?,
     };
     // A server may ask for its own work without reading anything else.
@@ -172,20 +175,19 @@ fn interest(query: &StepQuery) -> Interest {
     }
 }
 
-/// `30s`, `500ms`, or plain milliseconds.
+/// `30s`, `500ms`. A bare number is asked back: some mean seconds by it and some milliseconds, but no time at all is
+/// the same in both.
 fn parse_wait(text: &str) -> Result<Duration, Problem> {
-    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let unit = match unit {
-        "ms" | "" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        _ => None,
+    let wait = match Span::parse(text) {
+        Some(Span::Bare(0)) => Some(0),
+        Some(Span::Bare(number)) => {
+            return Err(Problem::query(format!(
+                "wait {number} has no unit: write {number}s for seconds or {number}ms for milliseconds"
+            )));
+        }
+        Some(Span::Millis(wait)) => Some(wait),
+        None => None,
     };
-    let wait = number
-        .parse::<u64>()
-        .ok()
-        .zip(unit)
-        .and_then(|(number, unit)| number.checked_mul(unit));
     wait.map(Duration::from_millis)
         .filter(|wait| *wait <= MAX_WAIT)
         .ok_or_else(|| Problem::query("wait must be a time such as 30s or 500ms, 60s at most"))
@@ -200,7 +202,8 @@ mod tests {
         let table = [
             ("30s", Some(30_000)),
             ("500ms", Some(500)),
-            ("250", Some(250)),
+            ("250", None),
+            ("0", Some(0)),
             ("1m", Some(60_000)),
             ("0s", Some(0)),
             ("60s", Some(60_000)),
@@ -217,5 +220,6 @@ mod tests {
             let parsed = parse_wait(text).ok().map(|wait| wait.as_millis());
             assert_eq!(parsed, wait, "{text}");
         }
+        assert!(parse_wait("30").unwrap_err().detail.contains("30s"));
     }
 }

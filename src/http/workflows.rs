@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     App,
-    extract::{Change, PathId, Query},
+    extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
     status::answer,
@@ -18,6 +18,7 @@ use crate::{
         command::{EndWorkflow, StartWorkflow},
         workflow::{EndKind, WorkflowQuery, WorkflowStatus, WorkflowView},
     },
+    filter::query::Query,
     hub::Answer,
 };
 
@@ -26,7 +27,7 @@ const CURSORS: &str = "workflows";
 /// Workflows or steps of a page where the client names no `limit`.
 pub(super) const DEFAULT_LIMIT: usize = 100;
 /// Workflows or steps of a page, at most.
-pub(super) const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: u64 = 1000;
 
 /// `/workflows` and what is below, without the steps.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -90,7 +91,7 @@ async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result
     responses((status = 200, body = WorkflowsBody))
 )]
 async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
-    query.only(&["status", "limit", "cursor"])?;
+    query.only(&["status", "limit", "cursor"], &[])?;
     let query = WorkflowQuery {
         status: choice(
             &query,
@@ -99,7 +100,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             "running, completed or failed",
         )?,
         within: guest.seen_workflows().map(<[WorkflowId]>::to_vec),
-        after: app.opened(CURSORS, query.last("cursor"))?,
+        after: app.opened(CURSORS, query.one("cursor"))?,
         limit: limit(&query)?,
     };
     let state = app.hub.state();
@@ -125,6 +126,7 @@ async fn one(
     Shared(app): Shared<App>,
     guest: Guest,
     PathId(id): PathId<WorkflowId>,
+    _: NoQuery,
 ) -> Result<Response, Problem> {
     let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
     match state.workflows.get_at(&id, now, app.hub.policy()) {
@@ -210,18 +212,10 @@ async fn end(
 
 /// How many things a page may hold.
 pub(super) fn limit(query: &Query) -> Result<usize, Problem> {
-    let Some(text) = query.last("limit") else {
-        return Ok(DEFAULT_LIMIT);
-    };
-    let limit = text
-        .parse()
-        .ok()
-        .filter(|limit| (1..=MAX_LIMIT).contains(limit));
-    limit.ok_or_else(|| {
-        Problem::query(format!(
-            "limit must be a whole number from 1 to {MAX_LIMIT}"
-        ))
-    })
+    let limit = query.number("limit", 1..=MAX_LIMIT)?;
+    Ok(limit
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(DEFAULT_LIMIT))
 }
 
 /// An optional parameter that follows a rule of its own.
@@ -234,7 +228,7 @@ where
         text.parse()
             .map_err(|error| Problem::query(format!("{name} {error}")))
     };
-    query.last(name).map(parse).transpose()
+    query.one(name).map(parse).transpose()
 }
 
 /// An optional parameter that is one of a few words.
@@ -246,5 +240,5 @@ pub(super) fn choice<T>(
 ) -> Result<Option<T>, Problem> {
     let parse =
         |text: &str| parse(text).ok_or_else(|| Problem::query(format!("{name} must be {words}")));
-    query.last(name).map(parse).transpose()
+    query.one(name).map(parse).transpose()
 }

@@ -35,6 +35,7 @@ mod process;
 mod produce;
 mod resume;
 mod retention;
+mod said;
 mod servers;
 mod snapshot;
 mod soak;

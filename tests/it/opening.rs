@@ -163,8 +163,8 @@ async fn what_will_not_pass_is_an_error_status() {
         ("tag=novalue", "tag"),
         ("snapshot=maybe", "snapshot"),
         ("since=1h&replay=3", "since"),
-        ("lastEventId=earliest&snapshot=true", "lastEventId"),
-        ("lastEventId=earliest&since=1h", "lastEventId"),
+        ("replay=3&snapshot=true", "snapshot"),
+        ("since=1763790000", "milliseconds"),
     ] {
         let reply = hub.client.get(&format!("/events?{query}")).await;
         let problem = reply.problem(400, "invalid-query");

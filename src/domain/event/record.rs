@@ -160,7 +160,7 @@ impl Event {
         };
         let server = record
             .server
-            .map(|id| ServerId::parse(id).map_err(|e| unreadable(format!("serverId {e}"))))
+            .map(|id| ServerId::stored(id).map_err(|e| unreadable(format!("serverId {e}"))))
             .transpose()?;
         let data = read_data(record, server.is_some()).map_err(|e| unreadable(e.to_string()))?;
         let private = if record.private.is_empty() {
@@ -214,7 +214,7 @@ fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_j
         Some(EventType::Custom(kind)) => EventData::Custom {
             kind,
             data: Json::trusted(text),
-            workflow: record.workflow.and_then(|id| WorkflowId::parse(id).ok()),
+            workflow: record.workflow.and_then(|id| WorkflowId::stored(id).ok()),
         },
         None => return Err(serde::de::Error::custom("unknown type")),
     })

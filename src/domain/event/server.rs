@@ -17,7 +17,8 @@ pub enum Transport {
     Stdio,
     /// HTTP with Server-Sent Events.
     Sse,
-    /// Streamable HTTP.
+    /// Streamable HTTP, which some call by that name.
+    #[serde(alias = "streamable-http")]
     Http,
     /// WebSocket.
     Websocket,

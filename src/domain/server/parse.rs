@@ -207,6 +207,6 @@ fn is_url(text: &str) -> bool {
         && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
-const TRANSPORTS: &str = "stdio, sse, http or websocket";
+const TRANSPORTS: &str = "stdio, sse, http (or streamable-http) or websocket";
 const TAG_KEY: &str = "a tag's key must be 1 to 128 characters, without ':' or control characters";
 const NO_CONTROL: &str = "must not hold control characters or line ends";

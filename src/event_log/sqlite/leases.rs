@@ -26,7 +26,7 @@ pub(super) fn decode(mut bytes: &[u8]) -> Option<Vec<SavedLease>> {
         let (len, rest) = rest.split_first_chunk()?;
         let (id, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
         leases.push(SavedLease {
-            server: ServerId::parse(std::str::from_utf8(id).ok()?).ok()?,
+            server: ServerId::stored(std::str::from_utf8(id).ok()?).ok()?,
             connection: u64::from_le_bytes(*connection),
             last_seen_at: i64::from_le_bytes(*last_seen_at),
         });

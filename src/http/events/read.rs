@@ -17,9 +17,10 @@ use crate::{
     },
     http::{
         cloudevents,
-        extract::{MediaType, RawChange, malformed_at, missing_body, nearest, utf8},
+        extract::{MediaType, RawChange, malformed_at, missing_body, utf8},
         problem::Problem,
     },
+    words::nearest,
 };
 
 /// Most items of one array.

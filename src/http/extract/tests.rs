@@ -8,64 +8,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::domain::{StepId, WorkflowId};
 
-fn pairs(query: &str) -> Vec<(String, String)> {
-    Query::parse(query).expect("a query").0
-}
-
 fn limits() -> Limits {
     crate::Config::default().limits
-}
-
-#[test]
-fn queries_are_decoded_as_forms_encode_them() {
-    let table = [
-        ("", vec![]),
-        ("a=1&b=2&a=3", vec![("a", "1"), ("b", "2"), ("a", "3")]),
-        ("a", vec![("a", "")]),
-        ("a=b=c&&d=", vec![("a", "b=c"), ("d", "")]),
-        ("tag=env%3Aprod+x", vec![("tag", "env:prod x")]),
-        ("%C3%A4=%e2%82%ac", vec![("ä", "€")]),
-        ("a=%2B%25", vec![("a", "+%")]),
-    ];
-    for (query, expected) in table {
-        let expected: Vec<(String, String)> = expected
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        assert_eq!(pairs(query), expected, "{query}");
-    }
-    for bad in ["a=%", "a=%4", "a=%zz", "a=%ff", "%c3=1"] {
-        assert_eq!(
-            Query::parse(bad).expect_err("malformed").slug,
-            "invalid-query",
-            "{bad}"
-        );
-    }
-}
-
-#[test]
-fn values_are_the_last_or_all_of_them() {
-    let query = Query(pairs("a=1,2&b=x&a=&a=3"));
-    assert_eq!(query.last("a"), Some("3"));
-    assert_eq!(query.last("c"), None);
-    assert_eq!(query.values("a").collect::<Vec<_>>(), ["1", "2", "3"]);
-}
-
-#[test]
-fn every_unknown_parameter_is_named_with_its_nearest() {
-    let query = Query(pairs("serverid=a&limit=1&zzzz=2&serverid=b"));
-    assert!(query.only(&["serverid", "limit", "zzzz"]).is_ok());
-    let detail = query
-        .only(&["serverId", "limit"])
-        .expect_err("unknown")
-        .detail;
-    assert_eq!(
-        detail,
-        "unknown parameter \"serverid\"; did you mean \"serverId\"? \
-         unknown parameter \"zzzz\"; there are serverId, limit"
-    );
-    let long = Query(vec![("x".repeat(5000), String::new())]);
-    assert!(long.only(&[]).expect_err("unknown").detail.len() < 200);
 }
 
 #[test]

@@ -6,8 +6,7 @@ use std::{ops::ControlFlow, sync::Arc, sync::OnceLock};
 use timeback_events::{
     domain::Record,
     event_log::{self, Item, LogReader, Order, ReadRange},
-    filter::{Filter, Selection},
-    http::extract::Query,
+    filter::{Filter, Selection, query::Query},
 };
 
 /// A log on the disk and one in memory, with the same events; so many of them that most have postings.
@@ -46,7 +45,7 @@ pub(crate) fn check(input: &[u8]) {
 
 fn selection(query: &str) -> Option<Selection> {
     let query = Query::parse(query).ok()?;
-    Selection::parse(&query.0).ok()
+    Selection::parse(&query).ok()
 }
 
 /// The sequences that a filter wants, page after page.
