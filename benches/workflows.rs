@@ -8,7 +8,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use serde_json::{Value, json};
 use timeback_events::domain::{
-    Command, Event, Policy, State,
+    Command, Event, Json, Policy, State,
     command::{ReportStep, StartWorkflow},
     position::{Epoch, Position},
     workflow::{StepQuery, StepStatus},
@@ -53,7 +53,8 @@ fn fleet(workflows: usize, steps: usize) -> (State, Policy) {
     let (mut state, policy) = (State::default(), Policy::default());
     for workflow in 0..workflows {
         let fresh = || "unused".parse().unwrap();
-        let start = StartWorkflow::parse(&definition(workflow, steps), "", fresh).unwrap();
+        let start =
+            StartWorkflow::parse(Json::of(&definition(workflow, steps)).root(), "", fresh).unwrap();
         carry_out(
             &mut state,
             &policy,
@@ -66,7 +67,12 @@ fn fleet(workflows: usize, steps: usize) -> (State, Policy) {
 fn report(workflow: usize, step: usize, status: &str) -> Command {
     let (workflow, step) = (format!("workflow-{workflow:05}"), format!("step-{step}"));
     let body = json!({"status": status, "serverId": "server-7"});
-    let report = ReportStep::parse(&body, "", workflow.parse().unwrap(), step.parse().unwrap());
+    let report = ReportStep::parse(
+        Json::of(&body).root(),
+        "",
+        workflow.parse().unwrap(),
+        step.parse().unwrap(),
+    );
     Command::ReportStep(Box::new(report.unwrap()))
 }
 

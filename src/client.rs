@@ -3,6 +3,7 @@
 //! Used by the examples and the terminal's commands. It knows the hub only by its contract: nothing here touches
 //! the rest of the crate.
 
+mod exact;
 mod parser;
 mod presence;
 mod query;
@@ -19,9 +20,10 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::{self, crypto::ring};
 
+pub use exact::Exact;
 pub use parser::{Block, Parser};
 pub use presence::Presence;
 pub use query::{Query, segment};
@@ -45,6 +47,9 @@ pub enum ClientError {
     /// The token holds what can't stand in a header. It is not repeated here.
     #[error("the token holds characters that no token has")]
     Token,
+    /// What was to be sent can't be written as JSON.
+    #[error("the body can't be written as JSON: {0}")]
+    Body(String),
     /// The system's certificates, by which a hub's own is checked, can't be read.
     #[error("the system's certificates can't be read: {0}")]
     Certificates(String),
@@ -66,7 +71,7 @@ pub enum ClientError {
         /// In words.
         detail: String,
         /// The whole problem.
-        problem: Box<Value>,
+        problem: Box<Exact>,
     },
     /// The answer isn't what the contract says.
     #[error("the hub's answer can't be read: {0}")]
@@ -126,8 +131,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        self.call(Method::GET, path, None).await
+    pub async fn get(&self, path: &str) -> Result<Exact, ClientError> {
+        self.call(Method::GET, path, Bytes::new()).await
     }
 
     /// `POST path` with a JSON body and an `Idempotency-Key`, tried again under the same key where no answer came
@@ -135,31 +140,39 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.call(Method::POST, path, Some(body)).await
+    pub async fn post<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Exact, ClientError> {
+        self.call(Method::POST, path, written(body)?).await
     }
 
     /// `PUT path` with a JSON body.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        self.call(Method::PUT, path, Some(body)).await
+    pub async fn put<B: Serialize + ?Sized>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<Exact, ClientError> {
+        self.call(Method::PUT, path, written(body)?).await
     }
 
     /// `DELETE path`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn delete(&self, path: &str) -> Result<Value, ClientError> {
-        self.call(Method::DELETE, path, None).await
+    pub async fn delete(&self, path: &str) -> Result<Exact, ClientError> {
+        self.call(Method::DELETE, path, Bytes::new()).await
     }
 
     /// Registers a server: the body of `POST /servers`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn register(&self, server: &Value) -> Result<Value, ClientError> {
+    pub async fn register<B: Serialize + ?Sized>(&self, server: &B) -> Result<Exact, ClientError> {
         self.post("/servers", server).await
     }
 
@@ -168,7 +181,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn present(&self, server: Value) -> Result<Presence, ClientError> {
+    pub async fn present<B: Serialize>(&self, server: B) -> Result<Presence, ClientError> {
+        let server = Exact::of(&server).map_err(|error| ClientError::Body(error.to_string()))?;
         Presence::begin(self.clone(), server).await
     }
 
@@ -180,18 +194,18 @@ impl Client {
     pub async fn history(
         &self,
         query: &str,
-        mut each: impl FnMut(Value),
+        mut each: impl FnMut(Exact),
     ) -> Result<(), ClientError> {
         let mut cursor = String::new();
         loop {
             let page = self
                 .get(&format!("/events/history?limit=1000&{query}{cursor}"))
                 .await?;
-            for event in page["events"].as_array().into_iter().flatten() {
-                each(event.clone());
-            }
-            match page["nextCursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={}", segment(next)),
+            let page: Page = serde_json::from_str(page.as_str())
+                .map_err(|error| ClientError::Answer(error.to_string()))?;
+            page.events.into_iter().for_each(&mut each);
+            match page.next_cursor {
+                Some(next) => cursor = format!("&cursor={}", segment(&next)),
                 None => return Ok(()),
             }
         }
@@ -201,7 +215,11 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn heartbeat(&self, server: &str, body: &Value) -> Result<Value, ClientError> {
+    pub async fn heartbeat<B: Serialize + ?Sized>(
+        &self,
+        server: &str,
+        body: &B,
+    ) -> Result<Exact, ClientError> {
         self.post(&format!("/servers/{}/heartbeat", segment(server)), body)
             .await
     }
@@ -221,7 +239,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn start_workflow(&self, workflow: &Value) -> Result<Value, ClientError> {
+    pub async fn start_workflow<B: Serialize + ?Sized>(
+        &self,
+        workflow: &B,
+    ) -> Result<Exact, ClientError> {
         self.post("/workflows", workflow).await
     }
 
@@ -229,16 +250,17 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn emit(
+    pub async fn emit<D: Serialize + ?Sized>(
         &self,
         kind: &str,
         server: Option<&str>,
-        data: &Value,
-    ) -> Result<Value, ClientError> {
-        let mut event = json!({"type": kind, "data": data});
-        if let Some(server) = server {
-            event["serverId"] = json!(server);
-        }
+        data: &D,
+    ) -> Result<Exact, ClientError> {
+        let event = Emitted {
+            r#type: kind,
+            server_id: server,
+            data,
+        };
         self.post("/events", &event).await
     }
 
@@ -246,12 +268,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn report_step(
+    pub async fn report_step<B: Serialize + ?Sized>(
         &self,
         workflow: &str,
         step: &str,
-        report: &Value,
-    ) -> Result<Value, ClientError> {
+        report: &B,
+    ) -> Result<Exact, ClientError> {
         let path = format!("/workflows/{}/steps/{}", segment(workflow), segment(step));
         self.post(&path, report).await
     }
@@ -262,17 +284,12 @@ impl Client {
         EventStream::new(self.clone(), query)
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, ClientError> {
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Exact, ClientError> {
         let key = (method == Method::POST).then(|| uuid::Uuid::new_v4().to_string());
         let mut pause = FIRST_PAUSE;
         for _ in 1..TRIES {
             match self
-                .try_call(method.clone(), path, body, key.as_deref())
+                .try_call(method.clone(), path, body.clone(), key.as_deref())
                 .await
             {
                 Err(ClientError::Unreachable { .. }) => {}
@@ -292,11 +309,11 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Bytes,
         key: Option<&str>,
-    ) -> Result<Value, ClientError> {
+    ) -> Result<Exact, ClientError> {
         let mut headers = HeaderMap::new();
-        if body.is_some() {
+        if !body.is_empty() {
             headers.insert(
                 header::CONTENT_TYPE,
                 HeaderValue::from_static("application/json"),
@@ -305,9 +322,6 @@ impl Client {
         if let Some(key) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
             headers.insert("idempotency-key", key);
         }
-        let body = body
-            .map(|body| Bytes::from(body.to_string()))
-            .unwrap_or_default();
         let answer = async {
             let (status, body) = self.request(method, path, headers, body).await?;
             Ok((status, collect(body).await?))
@@ -321,10 +335,8 @@ impl Client {
         if !status.is_success() {
             return Err(refused(status, &text));
         }
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&text).map_err(|e| ClientError::Answer(e.to_string()))
+        let text = if text.is_empty() { &b"null"[..] } else { &text };
+        serde_json::from_slice(text).map_err(|e| ClientError::Answer(e.to_string()))
     }
 
     pub(self) async fn request(
@@ -359,6 +371,29 @@ impl Client {
             cause,
         }
     }
+}
+
+/// A page of history.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    events: Vec<Exact>,
+    next_cursor: Option<String>,
+}
+
+/// An event of a producer's own, as it is sent.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Emitted<'a, D: ?Sized> {
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_id: Option<&'a str>,
+    data: &'a D,
+}
+
+fn written<B: Serialize + ?Sized>(body: &B) -> Result<Bytes, ClientError> {
+    let text = serde_json::to_vec(body).map_err(|error| ClientError::Body(error.to_string()))?;
+    Ok(text.into())
 }
 
 /// Plain HTTP needs no certificates, and so doesn't fail where there are none.
@@ -399,7 +434,8 @@ async fn collect(body: Incoming) -> Result<Bytes, ClientError> {
 }
 
 fn refused(status: StatusCode, text: &[u8]) -> ClientError {
-    let problem: Value = serde_json::from_slice(text).unwrap_or(Value::Null);
+    let problem: Exact =
+        serde_json::from_slice(text).unwrap_or_else(|_| serde_json::Value::Null.into());
     let field = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
     let mut detail = field("detail");
     if detail.is_empty() {

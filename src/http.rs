@@ -38,7 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::{layer::EntranceLayer, problem::Problem};
 use crate::{
     config::Config,
-    domain::Command,
+    domain::{Command, Json},
     door::{Access, Door},
     health::Leases,
     hub::{Answer, Hub, IdempotencyKey},
@@ -148,7 +148,7 @@ impl App {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let description = serde_json::to_vec(&openapi::document()).unwrap_or_default();
+        let description = Json::of(&openapi::document()).as_str().to_owned();
         Self(Arc::new(Shared {
             parts,
             description: description.into(),

@@ -8,7 +8,7 @@ pub(crate) fn emit() -> Command {
         kind: "bench.event".into(),
         server: None,
         workflow: None,
-        data: Json::trusted(&format!(r#"{{"text":"{}"}}"#, "x".repeat(140))),
+        data: Json::trusted(format!(r#"{{"text":"{}"}}"#, "x".repeat(140))),
         occurred_at: None,
     }))
 }

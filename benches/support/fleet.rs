@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use timeback_events::domain::{
-    Command, Event, Policy, ServerId, State,
+    Command, Event, Json, Policy, ServerId, State,
     command::{ChangeHealth, Register, ReportStep, StartWorkflow},
     event::{Health, HealthSource},
     position::{Epoch, Position},
@@ -41,7 +41,7 @@ pub(crate) fn fleet(servers: usize, policy: &Policy) -> State {
     let steps: Vec<Value> = (0..50).map(|n| json!(format!("step-{n}"))).collect();
     let definition = json!({"id": "workflow", "name": "bench", "steps": steps});
     let fresh = || "unused".parse().expect("an id");
-    let start = StartWorkflow::parse(&definition, "", fresh).expect("a workflow");
+    let start = StartWorkflow::parse(Json::of(&definition).root(), "", fresh).expect("a workflow");
     carry_out(&mut state, policy, &Command::StartWorkflow(Box::new(start)));
     state
 }
@@ -53,7 +53,8 @@ pub(crate) fn register(number: usize) -> Command {
         "capabilities": {"tools": ["search", "grade"], "resources": [], "prompts": []},
         "tags": {"zone": "eu", "tier": "1"},
     });
-    let register = Register::parse(&description, "", || server(number)).expect("a description");
+    let register = Register::parse(Json::of(&description).root(), "", || server(number))
+        .expect("a description");
     Command::Register(Box::new(register))
 }
 
@@ -79,7 +80,7 @@ pub(crate) fn report(step: usize, status: &str) -> Command {
     let body = json!({"status": status, "serverId": server(7)});
     let step = format!("step-{step}").parse().expect("an id");
     let workflow = "workflow".parse().expect("an id");
-    let report = ReportStep::parse(&body, "", workflow, step).expect("a report");
+    let report = ReportStep::parse(Json::of(&body).root(), "", workflow, step).expect("a report");
     Command::ReportStep(Box::new(report))
 }
 

@@ -189,7 +189,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             slug: String::new(),
             detail: text_of(&problem, "detail").to_owned(),
-            problem: Box::new(problem),
+            problem: Box::new(problem.into()),
         })
     }
 

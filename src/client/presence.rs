@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, Exact};
 
 /// A registered server, kept so by a task of its own until [`Presence::leave`]. Dropped without it, the heartbeats
 /// end, and the hub notices by their absence.
@@ -27,10 +27,12 @@ impl Presence {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn begin(client: Client, mut server: Value) -> Result<Self, ClientError> {
+    pub(super) async fn begin(client: Client, server: Exact) -> Result<Self, ClientError> {
         let registered = client.register(&server).await?;
         let id = registered["id"].as_str().unwrap_or_default().to_owned();
-        server["id"] = json!(id);
+        let server = server
+            .with("id", &id)
+            .map_err(|error| ClientError::Body(error.to_string()))?;
         let (health, said) = watch::channel(json!({}));
         let (leave, leaving) = oneshot::channel();
         let keeper = Keeper {
@@ -95,7 +97,7 @@ impl Drop for Presence {
 struct Keeper {
     client: Client,
     id: String,
-    server: Value,
+    server: Exact,
     interval: Duration,
 }
 

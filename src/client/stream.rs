@@ -5,10 +5,9 @@ use std::{collections::VecDeque, time::Duration};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Block, Client, ClientError, Parser, collect, refused};
+use super::{Block, Client, ClientError, Exact, Parser, collect, refused};
 
 /// What a stream hands out.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,14 +17,14 @@ pub enum StreamItem {
         /// The verdict.
         verdict: String,
         /// The frame's data.
-        data: Value,
+        data: Exact,
     },
     /// One part of the state; see section 5 of the contract.
-    Snapshot(Value),
+    Snapshot(Exact),
     /// An event.
     Event(Received),
     /// Events are missing from here, by what the frame's data says.
-    Gap(Value),
+    Gap(Exact),
     /// How far the stream has read.
     Bookmark(String),
     /// The hub ends the stream on purpose; it will be tried again.
@@ -50,7 +49,7 @@ pub struct Received {
     /// Its type.
     pub kind: String,
     /// The whole envelope.
-    pub envelope: Value,
+    pub envelope: Exact,
 }
 
 /// Follows a hub's events. See [`Client::events`].
@@ -236,9 +235,10 @@ impl EventStream {
         if let Some(retry) = block.retry {
             self.retry = Duration::from_millis(retry);
         }
-        let data: Value = block.data.as_deref().map_or(Value::Null, |text| {
-            serde_json::from_str(text).unwrap_or(Value::Null)
-        });
+        let data = block.data.as_deref().map(Exact::parse);
+        let data = data
+            .and_then(Result::ok)
+            .unwrap_or_else(|| serde_json::Value::Null.into());
         if let Some(id) = &block.id {
             self.last_event_id.clone_from(id);
         }

@@ -1,9 +1,14 @@
 //! Reads request bodies: every mistake at once, each with the JSON pointer (RFC 6901) of its field.
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use std::{borrow::Cow, collections::HashSet};
 
-use super::{ids::InvalidId, limit::Limit};
+use serde::Serialize;
+
+use super::{
+    ids::InvalidId,
+    json::{Json, JsonRef, MAX_VALUE_DEPTH},
+    limit::Limit,
+};
 
 /// One mistake in a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -39,31 +44,44 @@ impl FieldError {
 /// Reads the fields of one JSON object and collects what is wrong with them.
 #[derive(Debug)]
 pub struct Fields<'a> {
-    object: &'a Map<String, Value>,
+    members: Vec<(Cow<'a, str>, JsonRef<'a>)>,
     base: String,
     errors: Vec<FieldError>,
 }
 
 impl<'a> Fields<'a> {
-    /// Begins to read `value`, which stands at `base` in the body (empty for the body itself).
+    /// Begins to read `value`, which stands at `base` in the body (empty for the body itself). A member that
+    /// comes twice is a mistake: whichever was taken, the other would be lost without a word.
     ///
     /// # Errors
     /// Where it is no object.
-    pub fn of(value: &'a Value, base: &str) -> Result<Self, Vec<FieldError>> {
-        match value.as_object() {
-            Some(object) => Ok(Self {
-                object,
-                base: base.to_owned(),
-                errors: Vec::new(),
-            }),
-            None => Err(vec![FieldError::new(base, "must be a JSON object")]),
+    pub fn of(value: JsonRef<'a>, base: &str) -> Result<Self, Vec<FieldError>> {
+        let Some(members) = value.members() else {
+            return Err(vec![FieldError::new(base, "must be a JSON object")]);
+        };
+        let mut fields = Self {
+            members,
+            base: base.to_owned(),
+            errors: Vec::new(),
+        };
+        for name in fields.doubled() {
+            fields.wrong(&name, "comes twice; say it once");
         }
+        Ok(fields)
     }
 
     /// The field's value; `null` counts as absent.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'a Value> {
-        self.object.get(name).filter(|value| !value.is_null())
+    pub fn get(&self, name: &str) -> Option<JsonRef<'a>> {
+        let found = self.members.iter().find(|(found, _)| found == name);
+        found
+            .map(|(_, value)| *value)
+            .filter(|value| !value.is_null())
+    }
+
+    /// All members, in their order.
+    pub fn members(&self) -> impl Iterator<Item = &(Cow<'a, str>, JsonRef<'a>)> {
+        self.members.iter()
     }
 
     /// The pointer of a field, escaped as RFC 6901 asks.
@@ -101,16 +119,16 @@ impl<'a> Fields<'a> {
 
     /// An optional text of at most `max` bytes.
     pub fn text(&mut self, name: &str, max: usize) -> Option<String> {
-        match self.get(name)? {
-            Value::String(text) if text.len() <= max => Some(text.clone()),
-            Value::String(text) => {
+        match self.get(name)?.text() {
+            Some(text) if text.len() <= max => Some(text.into_owned()),
+            Some(text) => {
                 self.wrong(
                     name,
                     format!("is {} bytes long; at most {max} are taken", text.len()),
                 );
                 None
             }
-            _ => {
+            None => {
                 self.wrong(name, "must be a string");
                 None
             }
@@ -136,26 +154,32 @@ impl<'a> Fields<'a> {
     where
         T: std::str::FromStr<Err = InvalidId>,
     {
-        match self.get(name)? {
-            Value::String(text) => match text.parse() {
-                Ok(value) => Some(value),
-                Err(error) => {
-                    self.passes(name, error.limit(), error.to_string());
-                    None
-                }
-            },
-            _ => {
-                self.wrong(name, "must be a string");
+        let Some(text) = self.get(name)?.text() else {
+            self.wrong(name, "must be a string");
+            return None;
+        };
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.passes(name, error.limit(), error.to_string());
                 None
             }
         }
     }
 
-    /// An optional whole number within bounds.
+    /// An optional value of any kind, kept as it was written.
+    pub fn value(&mut self, name: &str) -> Option<Json> {
+        let value = self.get(name)?;
+        let kept = kept(value, &self.pointer(name));
+        self.absorb(kept)
+    }
+
+    /// An optional whole number within bounds, however it is written: `30000`, `3e4`, `30000.0`.
     pub fn number(&mut self, name: &str, bounds: std::ops::RangeInclusive<u64>) -> Option<u64> {
-        let found = self.get(name)?;
-        match found.as_u64().filter(|n| bounds.contains(n)) {
-            Some(n) => Some(n),
+        let found = self.get(name)?.whole();
+        let found = found.and_then(|number| u64::try_from(number).ok());
+        match found.filter(|number| bounds.contains(number)) {
+            Some(number) => Some(number),
             None => {
                 self.wrong(
                     name,
@@ -172,20 +196,21 @@ impl<'a> Fields<'a> {
 
     /// An optional time, epoch milliseconds.
     pub fn time(&mut self, name: &str) -> Option<i64> {
-        let found = self.get(name)?;
-        if found.as_i64().is_none() {
+        let found = self.get(name)?.whole();
+        let time = found.and_then(|number| i64::try_from(number).ok());
+        if time.is_none() {
             self.wrong(name, "must be a whole number of milliseconds since 1970");
         }
-        found.as_i64()
+        time
     }
 
     /// An optional `true` or `false`.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
-        let found = self.get(name)?;
-        if found.as_bool().is_none() {
+        let found = self.get(name)?.flag();
+        if found.is_none() {
             self.wrong(name, "must be true or false");
         }
-        found.as_bool()
+        found
     }
 
     /// Hands out what was read, if all of it was right.
@@ -197,5 +222,59 @@ impl<'a> Fields<'a> {
             Some(value) if self.errors.is_empty() => Ok(value),
             _ => Err(self.errors),
         }
+    }
+
+    /// Names that more than one member has.
+    fn doubled(&self) -> Vec<String> {
+        let mut seen = HashSet::with_capacity(self.members.len());
+        let names = self.members.iter().map(|(name, _)| name.as_ref());
+        let doubled = names.filter(|name: &&str| !seen.insert(*name));
+        doubled.map(str::to_owned).collect()
+    }
+}
+
+/// Takes in a value that stands at `pointer`, unless it is nested too deep to be read again from within an event.
+///
+/// # Errors
+/// Where it is nested deeper than [`MAX_VALUE_DEPTH`].
+pub fn kept(value: JsonRef<'_>, pointer: &str) -> Result<Json, Vec<FieldError>> {
+    if value.depth() <= MAX_VALUE_DEPTH {
+        return Ok(value.to_json());
+    }
+    let detail = format!("is nested deeper than {MAX_VALUE_DEPTH} levels");
+    Err(vec![
+        FieldError::new(pointer, detail).passing(Some(Limit::JsonDepth)),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_may_be_written_in_any_way() {
+        let body =
+            Json::parse(r#"{"a":3e4,"b":30000.0,"c":1.5,"d":-1,"e":"1","at":1.7e12}"#).unwrap();
+        let mut fields = Fields::of(body.root(), "").unwrap();
+        assert_eq!(fields.number("a", 1..=30_000), Some(30_000));
+        assert_eq!(fields.number("b", 1..=30_000), Some(30_000));
+        assert_eq!(fields.time("at"), Some(1_700_000_000_000));
+        for wrong in ["c", "d", "e"] {
+            assert_eq!(fields.number(wrong, 0..=9), None);
+        }
+        let wrong = fields.finish(Some(())).unwrap_err();
+        let places: Vec<_> = wrong.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(places, ["/c", "/d", "/e"]);
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_is_named() {
+        let body = Json::parse(r#"{"name":"a","x":1,"n\u0061me":"b"}"#).unwrap();
+        let fields = Fields::of(body.root(), "/0").unwrap();
+        let wrong = fields.finish(Some(())).unwrap_err();
+        assert_eq!(
+            wrong,
+            [FieldError::new("/0/name", "comes twice; say it once")]
+        );
     }
 }

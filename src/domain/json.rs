@@ -1,4 +1,12 @@
-//! JSON kept as its text: what producers send is handed on, not rewritten.
+//! JSON kept as its text: what producers send is handed on, not rewritten. The only way through JSON for whatever a
+//! producer may fill in: no number becomes a double on the way, however many digits it has.
+//!
+//! What is compared is the text of each value: `1` and `1.0` differ, white space, escapes and the order of members
+//! don't count.
+
+mod check;
+mod number;
+mod value;
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
@@ -10,13 +18,21 @@ use serde_json::value::RawValue;
 
 use super::limit::Limit;
 
+pub use check::depth;
+pub use number::Number;
+pub use value::{JsonRef, Members};
+
 /// Deepest nesting that is ever taken in: parsers of listeners stop at about this depth too. The operator may
 /// allow less.
 pub const MAX_DEPTH: usize = 64;
 
-/// One JSON value as text on one line, cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Json(Arc<str>);
+/// Deepest nesting of a value that the hub's own events and answers wrap: they must be readable as a whole, too.
+pub const MAX_VALUE_DEPTH: usize = MAX_DEPTH - 4;
+
+/// One JSON value as text on one line, cheap to clone. That it is JSON is part of its type, so that to write it
+/// can't fail.
+#[derive(Clone)]
+pub struct Json(Arc<RawValue>);
 
 /// Why a text is not taken in as a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +59,26 @@ impl InvalidJson {
     pub fn limit(&self) -> Option<Limit> {
         (*self == Self::TooDeep).then_some(Limit::JsonDepth)
     }
+
+    /// Where it stands within the value that was refused for it: the RFC 6901 pointer of the innermost value that
+    /// would be refused by itself.
+    #[must_use]
+    pub fn place(&self, refused: &RawValue) -> String {
+        let mut place = String::new();
+        let mut value = JsonRef::of(refused);
+        let is_refused =
+            |value: &JsonRef<'_>| check::check(value.as_str()).as_ref().err() == Some(self);
+        while let Some((name, inner)) = value
+            .inner()
+            .into_iter()
+            .find(|(_, value)| is_refused(value))
+        {
+            place.push('/');
+            place.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            value = inner;
+        }
+        place
+    }
 }
 
 impl Json {
@@ -62,35 +98,63 @@ impl Json {
     /// # Errors
     /// [`InvalidJson`], but never `Syntax`.
     pub fn from_raw(raw: &RawValue) -> Result<Self, InvalidJson> {
-        compact(raw.get()).map(Self)
+        let spaces = check::check(raw.get())?;
+        Ok(if spaces == 0 {
+            Self(raw.to_owned().into())
+        } else {
+            Self::trusted(check::compact(raw.get(), spaces))
+        })
     }
 
-    /// The text of anything that serializes, which all of the hub's own types do.
+    /// The text of anything that serializes, which all of the hub's own types do: their keys are strings, and
+    /// nothing in them refuses to be written.
+    ///
+    /// # Panics
+    /// Where a type can't be written as JSON, which is a mistake in that type. Better to stop than to write
+    /// something else into the log.
     #[must_use]
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        let text = serde_json::value::to_raw_value(value);
         Self(
-            serde_json::to_string(value)
-                .unwrap_or_else(|_| "null".to_owned())
+            text.expect("the hub's own types can be written as JSON")
                 .into(),
         )
     }
 
-    /// Text that the log gives back, which was checked when it came in.
+    /// Text that the log gives back: checked when it came in, and so only looked over for damage.
+    ///
+    /// # Errors
+    /// Where it is no JSON.
+    pub fn stored(text: &str) -> Result<Self, serde_json::Error> {
+        RawValue::from_string(text.to_owned()).map(|raw| Self(raw.into()))
+    }
+
+    /// Text that is JSON by the way in which it was made.
+    ///
+    /// # Panics
+    /// Where it is not.
     #[must_use]
-    pub fn trusted(text: &str) -> Self {
-        Self(text.into())
+    pub fn trusted(text: impl Into<String>) -> Self {
+        let raw = RawValue::from_string(text.into());
+        Self(raw.expect("the text was made to be JSON").into())
     }
 
     /// `{}`.
     #[must_use]
     pub fn empty_object() -> Self {
-        Self("{}".into())
+        Self::trusted("{}")
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.get()
+    }
+
+    /// The value, to look into.
+    #[must_use]
+    pub fn root(&self) -> JsonRef<'_> {
+        JsonRef::of(&self.0)
     }
 
     /// Reads the text as `T`.
@@ -98,7 +162,35 @@ impl Json {
     /// # Errors
     /// Where it doesn't have that shape.
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.0)
+        serde_json::from_str(self.as_str())
+    }
+}
+
+/// As texts. Whether two texts mean the same is asked by [`JsonRef::is_same`].
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Json {}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::from_raw(&raw).map_err(D::Error::custom)
     }
 }
 
@@ -124,184 +216,5 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(Members(PhantomData))
-    }
-}
-
-/// Copies the text without the white space between tokens. The text must be valid JSON.
-fn compact(text: &str) -> Result<Arc<str>, InvalidJson> {
-    let (mut depth, mut in_string, mut escaped, mut spaces) = (0_usize, false, false, 0_usize);
-    let (mut escapes, mut digits) = (false, 0_usize);
-    for (at, byte) in text.bytes().enumerate() {
-        if in_string {
-            match byte {
-                b'u' if escaped => (escaped, escapes) = (false, true),
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        let after_digit = digits > 0;
-        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
-        match byte {
-            b'"' => in_string = true,
-            b'e' | b'E' if after_digit => check_number(text, at)?,
-            b'0'..=b'9' if digits == DOUBLE_DIGITS => check_number(text, at)?,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return Err(InvalidJson::TooDeep);
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b' ' | b'\t' | b'\n' | b'\r' => spaces += 1,
-            _ => {}
-        }
-    }
-    // Few texts hold any, so the others don't pay for the look.
-    if escapes {
-        check_pairs(text)?;
-    }
-    if spaces == 0 {
-        return Ok(text.into());
-    }
-    let mut out = String::with_capacity(text.len() - spaces);
-    let (mut in_string, mut escaped) = (false, false);
-    out.extend(text.chars().filter(|&c| {
-        if in_string {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' => in_string = false,
-                _ => {}
-            }
-            return true;
-        }
-        in_string = c == '"';
-        !matches!(c, ' ' | '\t' | '\n' | '\r')
-    }));
-    Ok(out.into())
-}
-
-/// Digits in a row from which on a number may be too large for a double.
-const DOUBLE_DIGITS: usize = 309;
-
-/// Refuses escapes of half a character: a high surrogate without a low one right behind it, a low one without.
-fn check_pairs(text: &str) -> Result<(), InvalidJson> {
-    let mut rest = text;
-    // In valid JSON a backslash begins an escape, of a unit or of one character.
-    while let Some(at) = rest.find('\\') {
-        rest = &rest[at..];
-        let length = match escaped_unit(rest) {
-            None => 2,
-            Some(0xD800..=0xDBFF) if is_low(&rest[6..]) => 12,
-            Some(0xD800..=0xDFFF) => return Err(InvalidJson::HalfCharacter(rest[..6].to_owned())),
-            Some(_) => 6,
-        };
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-fn is_low(text: &str) -> bool {
-    matches!(escaped_unit(text), Some(0xDC00..=0xDFFF))
-}
-
-/// The UTF-16 unit that a text begins with as an escape.
-fn escaped_unit(text: &str) -> Option<u16> {
-    u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
-}
-
-/// Refuses the number around a place where it is too large for a double.
-fn check_number(text: &str, at: usize) -> Result<(), InvalidJson> {
-    let is_part = |c: char| matches!(c, '0'..='9' | '.' | '+' | '-' | 'e' | 'E');
-    let start = text[..at].trim_end_matches(is_part).len();
-    let end = text.len() - text[at..].trim_start_matches(is_part).len();
-    let number = &text[start..end];
-    if number.parse::<f64>().is_ok_and(f64::is_finite) {
-        return Ok(());
-    }
-    Err(InvalidJson::HugeNumber(number.chars().take(20).collect()))
-}
-
-impl fmt::Debug for Json {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Serialize for Json {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Json {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        Self::from_raw(&raw).map_err(D::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn white_space_between_tokens_goes_and_strings_stay() {
-        let json = Json::parse(" { \"a b\" :\n [ 1 ,\r\n \"x \\\" y\" ] } ");
-        assert_eq!(
-            json.map(|j| j.as_str().to_owned()),
-            Ok(r#"{"a b":[1,"x \" y"]}"#.to_owned())
-        );
-    }
-
-    #[test]
-    fn depth_is_bounded() {
-        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
-        assert!(Json::parse(&deep(MAX_DEPTH)).is_ok());
-        assert_eq!(Json::parse(&deep(MAX_DEPTH + 1)), Err(InvalidJson::TooDeep));
-    }
-
-    #[test]
-    fn what_the_grammar_allows_and_listeners_cannot_read_is_refused() {
-        for good in [
-            r#""\ud83d\ude00""#,
-            r#""\uD83D\uDE00 and \u00e9""#,
-            r#""\\ud800""#,
-            r#"{"\ud83d\ude00":["\ud83d\ude00\ud83d\ude00"]}"#,
-            "[1e308,-1e308,1e-999,12e3,true,false]",
-            r#""1e999""#,
-        ] {
-            assert!(Json::parse(good).is_ok(), "{good}");
-            assert!(
-                serde_json::from_str::<serde_json::Value>(good).is_ok(),
-                "{good}"
-            );
-        }
-        for (bad, half) in [
-            (r#""\ud800""#, "\\ud800"),
-            (r#""x\udc00""#, "\\udc00"),
-            (r#""\ud83dx\ude00""#, "\\ud83d"),
-            (r#""\ud83d\n""#, "\\ud83d"),
-            (r#""\ud83d\ud83d\ude00""#, "\\ud83d"),
-            (r#""\ud83d\u0041""#, "\\ud83d"),
-            (r#"{"\udfff":1}"#, "\\udfff"),
-        ] {
-            assert_eq!(
-                Json::parse(bad),
-                Err(InvalidJson::HalfCharacter(half.to_owned())),
-                "{bad}"
-            );
-        }
-        let long = "9".repeat(400);
-        for bad in ["1e999", "[-1E+400]", "1.5e309", long.as_str()] {
-            assert!(
-                matches!(Json::parse(bad), Err(InvalidJson::HugeNumber(_))),
-                "{bad}"
-            );
-        }
     }
 }

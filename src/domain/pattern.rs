@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rpds::RedBlackTreeMapSync;
-use serde_json::Value;
 
 use super::{
     command::{Decision, Rejection, Reply, SwitchPattern},
@@ -11,6 +10,7 @@ use super::{
     fleet::Policy,
     ids::{InvalidId, WorkflowId},
     input::{FieldError, Fields},
+    json::JsonRef,
     limit::Limit,
 };
 
@@ -167,7 +167,11 @@ impl SwitchPattern {
     ///
     /// # Errors
     /// Every mistake, with its place.
-    pub fn parse(body: &Value, base: &str, name: &PatternName) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(
+        body: JsonRef<'_>,
+        base: &str,
+        name: &PatternName,
+    ) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::of(body, base)?;
         let enabled = fields.flag("enabled");
         if fields.get("enabled").is_none() {
@@ -347,8 +351,8 @@ mod tests {
     #[test]
     fn a_body_is_read_whole() {
         let parse = |body: &str| {
-            let body: Value = serde_json::from_str(body).expect("JSON");
-            SwitchPattern::parse(&body, "", &PatternName("mine".to_owned()))
+            let body = crate::domain::Json::parse(body).expect("JSON");
+            SwitchPattern::parse(body.root(), "", &PatternName("mine".to_owned()))
                 .map_err(|errors| errors.into_iter().map(|e| e.pointer).collect())
         };
         assert_eq!(

@@ -343,7 +343,7 @@ mod tests {
 
     fn start(by: Option<&str>) -> Command {
         let body = serde_json::json!({"id": "w", "name": "w", "steps": ["s"]});
-        let start = StartWorkflow::parse(&body, "", || workflow("w")).unwrap();
+        let start = StartWorkflow::parse(Json::of(&body).root(), "", || workflow("w")).unwrap();
         Command::StartWorkflow(Box::new(StartWorkflow {
             server: by.map(server),
             ..start

@@ -4,14 +4,13 @@
 //! others. Whoever can't read a thing that it changes gets back what it said itself, and the bare bones that it needs
 //! to go on: ids, how far it is, the attempt. What isn't listed here as a bone is held back, new members included.
 
-use serde_json::{Map, Value};
-
 use super::access::{Access, Scope};
 use crate::{
     domain::{
         Command, EventType, Json, ServerId, WorkflowId,
         command::{Ending, StepReport},
         event::{Pattern, Tags},
+        json::{JsonRef, Members},
         pattern::BUILT_IN,
         server::Server,
         workflow::StepView,
@@ -219,34 +218,38 @@ impl Sight {
         let Self::Part(part) = self else {
             return body;
         };
-        let Ok(Value::Object(mut body)) = body.read::<Value>() else {
+        let Some(members) = body.root().members() else {
             return Json::empty_object();
         };
+        let mut body = Members::of(members);
         part.narrow(&mut body);
         Json::of(&body)
     }
 }
 
 impl Part {
-    fn narrow(&self, body: &mut Map<String, Value>) {
+    fn narrow(&self, body: &mut Members) {
         match self {
-            Self::Server => retain(body, |name, _| SERVER.contains(&name)),
+            Self::Server => body.retain(|name, _| SERVER.contains(&name)),
             Self::Workflow { started, error } => {
-                retain(body, |name, value| match name {
+                body.retain(|name, value| match name {
                     "definition" => *started,
                     "error" => is_said(value, error.as_deref()),
                     _ => WORKFLOW.contains(&name),
                 });
-                let steps = body.get_mut("steps").and_then(Value::as_array_mut);
-                for step in steps.into_iter().flatten() {
-                    if let Value::Object(step) = step {
-                        retain(step, |name, _| {
+                body.change("steps", |steps| {
+                    let steps = steps.items().into_iter().flatten();
+                    let narrowed = steps.map(|step| {
+                        let mut step = Members::of(step.members().unwrap_or_default());
+                        step.retain(|name, _| {
                             STEP.contains(&name) || (*started && name == "params")
                         });
-                    }
-                }
+                        step
+                    });
+                    Json::of(&narrowed.collect::<Vec<_>>())
+                });
             }
-            Self::Step(report) => retain(body, |name, value| match (name, report) {
+            Self::Step(report) => body.retain(|name, value| match (name, report) {
                 // What is to be done, and what was said.
                 ("params", StepReport::Running) | ("result", StepReport::Completed { .. }) => true,
                 ("error", StepReport::Failed { error }) => is_said(value, Some(error)),
@@ -258,18 +261,14 @@ impl Part {
 
 /// What a step's state may show to somebody whose report it stands against, and who may not read it.
 #[must_use]
-pub fn strangers_step(step: &Json) -> Value {
-    let mut step = step.read::<Map<String, Value>>().unwrap_or_default();
-    retain(&mut step, |name, _| STRANGERS_STEP.contains(&name));
-    Value::Object(step)
+pub fn strangers_step(step: &Json) -> Json {
+    let mut step = Members::of(step.root().members().unwrap_or_default());
+    step.retain(|name, _| STRANGERS_STEP.contains(&name));
+    Json::of(&step)
 }
 
-fn is_said(value: &Value, said: Option<&str>) -> bool {
-    said.is_some() && value.as_str() == said
-}
-
-fn retain(object: &mut Map<String, Value>, keep: impl Fn(&str, &Value) -> bool) {
-    object.retain(|name, value| keep(name, value));
+fn is_said(value: JsonRef<'_>, said: Option<&str>) -> bool {
+    said.is_some() && value.text().as_deref() == said
 }
 
 /// Whether a grant shows a server's state: it does where it shows every event that the state comes from.
@@ -312,7 +311,7 @@ fn reads_all(grant: &Selection, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{door::access::Scopes, filter::TypePattern};
@@ -424,7 +423,7 @@ mod tests {
         );
         assert_eq!(narrowed(failed("mine")), bones);
         assert_eq!(narrowed(failed("theirs")), with("error", json!("theirs")));
-        assert_eq!(strangers_step(&Json::of(&step)), bones);
+        assert_eq!(strangers_step(&Json::of(&step)), Json::of(&bones));
     }
 
     #[test]

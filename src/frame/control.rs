@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::write_position;
-use crate::domain::Position;
+use crate::domain::{Json, Position};
 
 /// `data` of `stream_opened`.
 #[derive(Debug, Clone, Serialize)]
@@ -136,7 +136,7 @@ fn write_retry(out: &mut Vec<u8>, retry: Duration) {
 
 fn end<T: Serialize>(out: &mut Vec<u8>, data: &T) {
     out.extend_from_slice(b"data: ");
-    out.extend_from_slice(&serde_json::to_vec(data).unwrap_or_default());
+    out.extend_from_slice(Json::of(data).as_str().as_bytes());
     out.extend_from_slice(b"\n\n");
 }
 

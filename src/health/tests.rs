@@ -10,6 +10,7 @@ use crate::domain::{
     Epoch, EventType, Policy, Position,
     command::{Deregister, Register},
 };
+use crate::domain::{Json, json::Number};
 use Health::{Degraded, Healthy, Unhealthy};
 
 const RULES: Rules = Rules {
@@ -87,7 +88,7 @@ impl World {
         body.as_object_mut()
             .unwrap()
             .extend(more.as_object().unwrap().clone());
-        let register = Register::parse(&body, "", || unreachable!()).unwrap();
+        let register = Register::parse(Json::of(&body).root(), "", || unreachable!()).unwrap();
         self.execute(&Command::Register(Box::new(register)));
     }
 
@@ -332,5 +333,5 @@ fn what_it_measured_last_is_shown() {
     world.beat_with("a", &heartbeat).unwrap();
     world.beat("a");
     let metrics = world.leases.view(&id("a")).unwrap().metrics.unwrap();
-    assert_eq!(metrics.get("queue"), Some(&3.0));
+    assert_eq!(metrics.get("queue").map(Number::to_f64), Some(3.0));
 }

@@ -9,16 +9,16 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body::Body as _;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{App, problem::Problem};
 use crate::{
     config::Limits,
     domain::{
-        Limit,
+        FieldError, Json, Limit,
         ids::{InvalidId, MAX_ID_LEN},
-        json::MAX_DEPTH,
+        json::{InvalidJson, JsonRef, MAX_DEPTH, depth},
     },
     event_log::KeyHash,
     filter::query::Query,
@@ -39,7 +39,7 @@ pub struct Caller(pub String);
 #[derive(Debug)]
 pub struct Change {
     /// The body.
-    pub body: Option<Value>,
+    pub body: Option<Json>,
     /// The key, where the client gave one.
     pub key: Option<IdempotencyKey>,
 }
@@ -49,8 +49,8 @@ impl Change {
     ///
     /// # Errors
     /// `400` where there is none.
-    pub fn required(&self) -> Result<&Value, Problem> {
-        self.body.as_ref().ok_or_else(missing_body)
+    pub fn required(&self) -> Result<JsonRef<'_>, Problem> {
+        self.body.as_ref().map(Json::root).ok_or_else(missing_body)
     }
 }
 
@@ -210,8 +210,8 @@ pub fn malformed_json(detail: impl Into<String>) -> Problem {
 #[must_use]
 pub fn malformed_at(error: &serde_json::Error) -> Problem {
     malformed_json(format!("the body isn't JSON: {error}"))
-        .with("line", error.line().into())
-        .with("column", error.column().into())
+        .with("line", &error.line())
+        .with("column", &error.column())
 }
 
 /// The body as text.
@@ -227,13 +227,16 @@ pub fn utf8(body: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-fn parse_json(body: &[u8]) -> Result<Value, Problem> {
-    let text = utf8(body)?;
-    let value = serde_json::from_str(text);
-    if depth(body) > MAX_DEPTH {
-        return Err(too_deep(MAX_DEPTH));
-    }
-    value.map_err(|error| malformed_at(&error))
+/// The body as a value that is checked once and then trusted.
+///
+/// # Errors
+/// `400` where it is no JSON, `422` where listeners couldn't be expected to read it.
+pub(super) fn parse_json(body: &[u8]) -> Result<Json, Problem> {
+    let raw: &RawValue = serde_json::from_str(utf8(body)?).map_err(|error| malformed_at(&error))?;
+    Json::from_raw(raw).map_err(|error| match error {
+        InvalidJson::TooDeep => too_deep(MAX_DEPTH),
+        error => Problem::invalid(vec![FieldError::new(error.place(raw), error.to_string())]),
+    })
 }
 
 fn too_deep(most: usize) -> Problem {
@@ -242,26 +245,6 @@ fn too_deep(most: usize) -> Problem {
         Limit::JsonDepth.setting()
     ))
     .reaching(Limit::JsonDepth, Some(most))
-}
-
-/// How deep arrays and objects nest in a valid JSON text.
-fn depth(text: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for &byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 async fn read_body(body: Body, limits: &Limits) -> Result<Bytes, Problem> {

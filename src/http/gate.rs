@@ -302,7 +302,7 @@ impl From<Denied> for Problem {
             "The token doesn't allow this",
             denied.detail,
         )
-        .with("scope", denied.scope.as_str().into());
+        .with("scope", denied.scope.as_str());
         problem.challenge = Some(match denied.scope {
             Scope::Read => {
                 r#"Bearer realm="timeback-events", error="insufficient_scope", scope="read""#

@@ -6,22 +6,23 @@ use axum::{
     http::{HeaderName, HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
-    extract::{MediaType, PathId, RawChange, malformed_at, missing_body, utf8},
+    extract::{MediaType, PathId, RawChange, missing_body, parse_json},
     gate::Guest,
     problem::Problem,
 };
 use crate::{
     domain::{
-        Command, FieldError, Position, ServerId,
+        Command, FieldError, Json, Position, ServerId,
         command::ChangeHealth,
         event::Health,
         health::{Heartbeat, name},
         input::Fields,
+        json::JsonRef,
     },
     health::Beat,
 };
@@ -144,10 +145,11 @@ async fn heartbeats(
     guest: Guest,
     body: RawChange,
 ) -> Result<Response, Problem> {
-    let items = read_batch(&body)?;
+    let body = read_value(&body)?;
+    let items = read_batch(body.root())?;
     let mut results: Vec<Outcome> = Vec::with_capacity(items.len());
     let mut changes = Vec::new();
-    for (at, item) in items.iter().enumerate() {
+    for (at, &item) in items.iter().enumerate() {
         let outcome = take_in(&app, &guest, item, &format!("/{at}"));
         if let Ok((_, beat)) = &outcome.0
             && let Some(change) = &beat.change
@@ -179,7 +181,7 @@ async fn heartbeats(
         if at > 0 {
             text.push(',');
         }
-        outcome.write(&items[at], &mut text);
+        outcome.write(items[at], &mut text);
     }
     text.push_str("]}");
     Ok(answer(text, last))
@@ -196,7 +198,7 @@ impl Outcome {
         }
     }
 
-    fn write(&self, item: &Value, text: &mut String) {
+    fn write(&self, item: JsonRef<'_>, text: &mut String) {
         match &self.0 {
             Ok((id, beat)) => {
                 text.push_str(r#"{"id":""#);
@@ -206,23 +208,34 @@ impl Outcome {
                 text.push('}');
             }
             Err(problem) => {
-                let mut refused = json!({
-                    "id": item.get("id"),
-                    "status": problem.status.as_u16(),
-                    "type": problem.slug,
-                    "title": problem.title,
-                    "detail": problem.detail,
-                });
-                if !problem.errors.is_empty() {
-                    refused["errors"] = json!(problem.errors);
-                }
-                text.push_str(&refused.to_string());
+                let refused = Refused {
+                    id: item.get("id").map(JsonRef::to_json),
+                    status: problem.status.as_u16(),
+                    r#type: problem.slug,
+                    title: problem.title,
+                    detail: &problem.detail,
+                    errors: &problem.errors,
+                };
+                text.push_str(Json::of(&refused).as_str());
             }
         }
     }
 }
 
-fn take_in(app: &App, guest: &Guest, item: &Value, base: &str) -> Outcome {
+/// How one heartbeat of a batch is told that it was refused.
+#[derive(serde::Serialize)]
+struct Refused<'a> {
+    /// As it came.
+    id: Option<Json>,
+    status: u16,
+    r#type: &'a str,
+    title: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+fn take_in(app: &App, guest: &Guest, item: JsonRef<'_>, base: &str) -> Outcome {
     let taken = read_item(item, base)
         .map_err(Problem::from)
         .and_then(|(id, heartbeat)| {
@@ -234,7 +247,7 @@ fn take_in(app: &App, guest: &Guest, item: &Value, base: &str) -> Outcome {
     Outcome(taken.map_err(Box::new))
 }
 
-fn read_item(item: &Value, base: &str) -> Result<(ServerId, Heartbeat), Vec<FieldError>> {
+fn read_item(item: JsonRef<'_>, base: &str) -> Result<(ServerId, Heartbeat), Vec<FieldError>> {
     let mut fields = Fields::of(item, base)?;
     if fields.get("id").is_none() {
         fields.wrong("id", "is required: the server's id");
@@ -244,17 +257,14 @@ fn read_item(item: &Value, base: &str) -> Result<(ServerId, Heartbeat), Vec<Fiel
     fields.finish(id.zip(heartbeat))
 }
 
-fn read_batch(body: &RawChange) -> Result<Vec<Value>, Problem> {
-    if body.body.is_empty() {
-        return Err(missing_body());
-    }
-    match read_value(body)? {
-        Value::Array(items) if items.len() <= MAX_BATCH => Ok(items),
-        Value::Array(items) => Err(wrong_batch(format!(
+fn read_batch(body: JsonRef<'_>) -> Result<Vec<JsonRef<'_>>, Problem> {
+    match body.items() {
+        Some(items) if items.len() <= MAX_BATCH => Ok(items),
+        Some(items) => Err(wrong_batch(format!(
             "holds {} heartbeats; at most {MAX_BATCH} are taken",
             items.len()
         ))),
-        _ => Err(wrong_batch(
+        None => Err(wrong_batch(
             "must be a list of heartbeats, each with the id of its server".to_owned(),
         )),
     }
@@ -274,14 +284,17 @@ fn read_one(body: &RawChange) -> Result<Heartbeat, Problem> {
     {
         return Ok(heartbeat);
     }
-    Ok(Heartbeat::parse(&read_value(body)?, "")?)
+    Ok(Heartbeat::parse(read_value(body)?.root(), "")?)
 }
 
-fn read_value(body: &RawChange) -> Result<Value, Problem> {
+fn read_value(body: &RawChange) -> Result<Json, Problem> {
+    if body.body.is_empty() {
+        return Err(missing_body());
+    }
     if body.media_type != MediaType::Json {
         return Err(body.media_type.refused("application/json"));
     }
-    serde_json::from_str(utf8(&body.body)?).map_err(|error| malformed_at(&error))
+    parse_json(&body.body)
 }
 
 fn head(app: &App) -> Position {

@@ -12,7 +12,6 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
-use serde_json::Value;
 
 use crate::{
     domain::{FieldError, Json, Limit, Rejection, WorkflowId},
@@ -43,7 +42,7 @@ pub struct Problem {
     /// Mistakes in the body, by pointer.
     pub errors: Vec<FieldError>,
     /// Further members, such as the step's state.
-    pub extra: Vec<(&'static str, Value)>,
+    pub extra: Vec<(&'static str, Json)>,
     /// `Retry-After`, seconds.
     pub retry_after: Option<u32>,
     /// `WWW-Authenticate` (RFC 6750, section 3).
@@ -138,8 +137,8 @@ impl Problem {
 
     /// The same, with a further member.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: Value) -> Self {
-        self.extra.push((name, value));
+    pub fn with<T: Serialize + ?Sized>(mut self, name: &'static str, value: &T) -> Self {
+        self.extra.push((name, Json::of(value)));
         self
     }
 
@@ -147,10 +146,11 @@ impl Problem {
     #[must_use]
     pub fn reaching(mut self, limit: Limit, most: Option<usize>) -> Self {
         self.limit = Some(limit);
-        self.extra.push(("limit", limit.name().into()));
-        self.extra
-            .extend(most.map(|most| ("max", Value::from(most))));
-        self
+        let problem = self.with("limit", limit.name());
+        match most {
+            Some(most) => problem.with("max", &most),
+            None => problem,
+        }
     }
 
     fn conflict(slug: &'static str, title: &'static str, detail: String) -> Self {
@@ -168,7 +168,7 @@ impl Problem {
                 .push(FieldError::new(format!("/{index}"), detail));
         }
         self.detail = format!("item {index}, and so none of the batch: {}", self.detail);
-        self.with("index", index.into())
+        self.with("index", &index)
     }
 
     /// A refusal as somebody may be told it. Where no caller is at hand ([`From`]), it is told as to a stranger.
@@ -193,7 +193,7 @@ impl Problem {
             whose.is_ok_and(|whose| access.sees_workflow(&whose.workflow_id))
         });
         let (why, step) = if is_seen {
-            (why, step.read().unwrap_or_default())
+            (why, step.clone())
         } else {
             let why = match slug {
                 "step-held" => "somebody else holds the step".to_owned(),
@@ -203,7 +203,7 @@ impl Problem {
             (why, strangers_step(step))
         };
         let title = "The step's state doesn't allow the report";
-        Self::conflict(slug, title, why).with("step", step)
+        Self::conflict(slug, title, why).with("step", &step)
     }
 
     fn of_rejection(rejection: Rejection, access: Option<&Access>) -> Self {
@@ -228,7 +228,7 @@ impl Problem {
             ),
             Rejection::WorkflowEnded { status, .. } => {
                 Self::conflict("workflow-ended", "The workflow has already ended", detail)
-                    .with("workflowStatus", status.into())
+                    .with("workflowStatus", status)
             }
             Rejection::StepNotFound { .. } => Self::not_found("step-not-found", detail),
             Rejection::StepConflict { slug, why, step } => {
@@ -388,11 +388,11 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
     #[serde(flatten, serialize_with = "as_members")]
-    extra: &'a [(&'static str, Value)],
+    extra: &'a [(&'static str, Json)],
 }
 
 fn as_members<S: Serializer>(
-    extra: &[(&'static str, Value)],
+    extra: &[(&'static str, Json)],
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_map(extra.iter().map(|(name, value)| (name, value)))
@@ -463,7 +463,7 @@ mod tests {
     use std::sync::Arc;
 
     use axum::body::to_bytes;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::domain::{Epoch, Position, ServerId, StepId, WorkflowId};
@@ -614,7 +614,7 @@ mod tests {
         let problem = Problem::from(in_batch(Rejection::ServerNotRegistered(server())));
         assert_eq!(problem.slug, "server-not-registered");
         assert_eq!(problem.errors[0].pointer, "/3");
-        assert_eq!(problem.extra, [("index", json!(3))]);
+        assert_eq!(problem.extra, [("index", Json::of(&3))]);
     }
 
     #[tokio::test]

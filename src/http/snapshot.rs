@@ -131,7 +131,7 @@ impl Snapshot {
                 },
                 stats: first.then_some(&snapshot.stats),
             };
-            Bytes::from(serde_json::to_vec(&part).unwrap_or_default())
+            Bytes::from(Json::of(&part).as_str().to_owned())
         })
     }
 

@@ -249,10 +249,9 @@ fn readiness(reasons: Vec<Reason>) -> Response {
         "The hub isn't ready",
         told.join("; "),
     );
-    let reasons = Json::of(&reasons).read().unwrap_or_default();
     problem
-        .with("ready", false.into())
-        .with("reasons", reasons)
+        .with("ready", &false)
+        .with("reasons", &reasons)
         .into_response()
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Command, Rejection, WorkflowId,
+        Command, Json, Rejection, WorkflowId,
         command::{EndWorkflow, StartWorkflow},
         workflow::{EndKind, WorkflowQuery, WorkflowStatus, WorkflowView},
     },
@@ -205,7 +205,8 @@ async fn end(
     id: WorkflowId,
     change: Change,
 ) -> Result<Answer, Problem> {
-    let end = EndWorkflow::parse(kind, change.body.as_ref(), "", id)?;
+    let body = change.body.as_ref().map(Json::root);
+    let end = EndWorkflow::parse(kind, body, "", id)?;
     let command = Command::EndWorkflow(Box::new(end));
     app.execute(guest, command, change.key).await
 }

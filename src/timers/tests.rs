@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::{
-    Policy,
+    Json, Policy,
     command::{ReportStep, StartWorkflow},
     position::{Epoch, Position},
 };
@@ -53,14 +53,17 @@ impl Bench {
     }
 
     fn start(&mut self, definition: &Value) {
-        let start = StartWorkflow::parse(definition, "", || "w".parse().expect("an id"))
-            .expect("a definition");
+        let start = StartWorkflow::parse(Json::of(definition).root(), "", || {
+            "w".parse().expect("an id")
+        })
+        .expect("a definition");
         self.command(&Command::StartWorkflow(Box::new(start)));
     }
 
     fn report(&mut self, step: &str, body: &Value) {
         let (workflow, step) = ("w".parse().expect("an id"), step.parse().expect("an id"));
-        let report = ReportStep::parse(body, "", workflow, step).expect("a report");
+        let report =
+            ReportStep::parse(Json::of(body).root(), "", workflow, step).expect("a report");
         self.command(&Command::ReportStep(Box::new(report)));
     }
 

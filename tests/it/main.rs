@@ -27,6 +27,7 @@ mod history;
 mod idempotency;
 mod limits;
 mod million;
+mod numbers;
 mod opening;
 mod patience;
 mod patterns;

@@ -425,3 +425,33 @@ async fn completions_and_manual_pages_know_every_command() {
     assert!(page.contains("\\-\\-attempt"), "{page}");
     assert_eq!(run(nowhere, &["man", "nothing"]).await.code, 1);
 }
+
+#[tokio::test]
+async fn numbers_pass_through_the_terminal_unchanged() {
+    const DATA: &str = r#"{"n":123456789012345678901234567890,"x":1.50}"#;
+    let hub = TestHub::start().await;
+    let sent = run(hub.address, &["report", "event", "a.b", "--data", DATA]).await;
+    assert_eq!(sent.code, 0, "{}", sent.err);
+    let flow = [
+        "report", "workflow", "--id", "w", "--name", "W", "--step", "a",
+    ];
+    run(hub.address, &flow).await;
+    let step = [
+        "report",
+        "step",
+        "w",
+        "a",
+        "completed",
+        "--result",
+        DATA,
+        "--json",
+    ];
+    let step = run(hub.address, &step).await;
+    let replay = ["tail", "--replay", "1", "--type", "a.b", "--count", "1"];
+    let words = run(hub.address, &replay).await;
+    let json = run(hub.address, &[&replay[..], &["--json"]].concat()).await;
+    let status = run(hub.address, &["status", "--json"]).await;
+    for shown in [step, words, json, status] {
+        assert!(shown.out.contains(DATA), "{} {}", shown.out, shown.err);
+    }
+}

@@ -33,7 +33,8 @@ impl Clients {
         let definitions = (0..WORKFLOWS * 2)
             .map(|n| {
                 let body = definition(chance, &format!("w{}", n / 2));
-                StartWorkflow::parse(&body, "", || id("unnamed")).expect("a definition")
+                StartWorkflow::parse(Json::of(&body).root(), "", || id("unnamed"))
+                    .expect("a definition")
             })
             .collect();
         Self {

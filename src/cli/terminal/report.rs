@@ -16,7 +16,7 @@ use super::{
     text::{json_line, plain},
     text_of,
 };
-use crate::client::Client;
+use crate::client::{Client, Exact};
 
 /// Report to a hub, as a server or as whoever coordinates: what a shell script needs.
 #[derive(Debug, Args)]
@@ -196,8 +196,8 @@ pub(in crate::cli) fn run(report: &Report) -> ExitCode {
 
 impl What {
     /// The hub's answer, and what a script wants of it.
-    async fn carry_out(&self, client: &Client) -> Result<(Value, String), Failure> {
-        let of = |answer: Value, name: &str| {
+    async fn carry_out(&self, client: &Client) -> Result<(Exact, String), Failure> {
+        let of = |answer: Exact, name: &str| {
             let short = text_of(&answer, name).to_owned();
             (answer, short)
         };
@@ -218,7 +218,7 @@ impl What {
             }
             Self::Gone { id, reason } => {
                 client.deregister(id, reason.as_deref()).await?;
-                (Value::Null, String::new())
+                (Value::Null.into(), String::new())
             }
             Self::Workflow(workflow) => of(client.start_workflow(&workflow.body()?).await?, "id"),
             Self::Step(step) => {
@@ -235,7 +235,7 @@ impl What {
             }
             Self::Event { kind, server, data } => {
                 let data = data.as_deref().map(|data| json_argument("--data", data));
-                let data = data.transpose()?.unwrap_or_else(|| json!({}));
+                let data = data.transpose()?.unwrap_or_else(|| json!({}).into());
                 let answer = client.emit(kind, server.as_deref(), &data).await?;
                 let id = answer["ids"][0].as_str().unwrap_or_default().to_owned();
                 (answer, id)
@@ -272,7 +272,7 @@ impl Server {
 }
 
 impl Workflow {
-    fn body(&self) -> Result<Value, Failure> {
+    fn body(&self) -> Result<Exact, Failure> {
         let Some(file) = &self.file else {
             return Ok(object([
                 ("id", given(&self.id)),
@@ -283,29 +283,35 @@ impl Workflow {
                     Some(self.step.iter().map(StepSpec::body).collect()),
                 ),
                 ("timeoutMs", self.timeout_ms.map(|ms| json!(ms))),
-            ]));
+            ])
+            .into());
         };
         let path = file.to_string_lossy();
-        let mut body = json_argument(&path, &format!("@{path}"))?;
-        if let (Some(id), Some(members)) = (&self.id, body.as_object_mut()) {
-            members.insert("id".to_owned(), json!(id));
+        let body = json_argument(&path, &format!("@{path}"))?;
+        match &self.id {
+            Some(id) => body.with("id", id).map_err(|error| wrong(&path, &error)),
+            None => Ok(body),
         }
-        Ok(body)
     }
 }
 
 impl Step {
-    fn body(&self) -> Result<Value, Failure> {
-        let result = self.result.as_deref();
-        let result = result.map(|result| json_argument("--result", result));
-        Ok(object([
+    fn body(&self) -> Result<Exact, Failure> {
+        let body = Exact::from(object([
             ("status", Some(json!(self.status.word()))),
             ("serverId", given(&self.server)),
             ("instanceId", given(&self.instance)),
             ("attempt", self.attempt.map(|attempt| json!(attempt))),
-            ("result", result.transpose()?),
             ("error", given(&self.error)),
-        ]))
+        ]));
+        match &self.result {
+            Some(result) => {
+                let result = json_argument("--result", result)?;
+                let body = body.with("result", &result);
+                body.map_err(|error| wrong("--result", &error))
+            }
+            None => Ok(body),
+        }
     }
 }
 
@@ -330,8 +336,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// JSON as it stands, or from `@FILE`, or from standard input with `@-`.
-fn json_argument(name: &str, text: &str) -> Result<Value, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::Usage(format!("{name}: {error}"));
+fn json_argument(name: &str, text: &str) -> Result<Exact, Failure> {
     let read = match text.strip_prefix('@') {
         None => Ok(text.to_owned()),
         Some("-") => {
@@ -340,8 +345,12 @@ fn json_argument(name: &str, text: &str) -> Result<Value, Failure> {
         }
         Some(path) => std::fs::read_to_string(path),
     };
-    let read = read.map_err(|error| wrong(&error))?;
-    serde_json::from_str(&read).map_err(|error| wrong(&format!("no JSON: {error}")))
+    let read = read.map_err(|error| wrong(name, &error))?;
+    Exact::parse(&read).map_err(|error| wrong(name, &format!("no JSON: {error}")))
+}
+
+fn wrong(name: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::Usage(format!("{name}: {error}"))
 }
 
 #[cfg(test)]

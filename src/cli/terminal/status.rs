@@ -12,7 +12,6 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -21,7 +20,7 @@ use super::{
     text_of, when,
     words::closing,
 };
-use crate::client::{Client, ClientError, StreamItem};
+use crate::client::{Client, ClientError, Exact, StreamItem};
 
 /// Show the fleet: every server with its health and why, running workflows, the whole.
 #[derive(Debug, Args)]
@@ -69,7 +68,7 @@ pub(in crate::cli) fn run(status: &Status) -> ExitCode {
 }
 
 impl Status {
-    fn print(&self, snapshot: &Value, client: &Client) -> Result<(), Failure> {
+    fn print(&self, snapshot: &Exact, client: &Client) -> Result<(), Failure> {
         if self.json {
             return say(&json_line(snapshot));
         }
@@ -80,7 +79,7 @@ impl Status {
 }
 
 /// Shows every state after the first, too. Ends only where the hub refuses or nobody reads along.
-async fn watch(status: &Status, client: &Client) -> Result<Value, Failure> {
+async fn watch(status: &Status, client: &Client) -> Result<Exact, Failure> {
     let mut snapshot = client.get("/snapshot").await?;
     let mut view = View::open(status, client);
     let mut trouble = String::new();
@@ -176,7 +175,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn show(&mut self, snapshot: &Value, trouble: &str) -> Result<(), Failure> {
+    fn show(&mut self, snapshot: &Exact, trouble: &str) -> Result<(), Failure> {
         if trouble.is_empty() {
             self.taken = when::now_ms();
         }

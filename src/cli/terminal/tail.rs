@@ -14,7 +14,7 @@ use super::{
     text::{Screen, Tone, cut, json_line, pad, plain, width, wrap},
     text_of, when, words,
 };
-use crate::client::{EventStream, Query, StreamItem};
+use crate::client::{EventStream, Exact, Query, StreamItem};
 
 /// Follow events as they happen, and go on where it was after every interruption.
 ///
@@ -221,7 +221,7 @@ impl Lines {
         }
     }
 
-    fn event(&mut self, envelope: &Value) -> Result<(), Failure> {
+    fn event(&mut self, envelope: &Exact) -> Result<(), Failure> {
         if self.json {
             writeln!(self.out, "{}", json_line(envelope))?;
             return Ok(());

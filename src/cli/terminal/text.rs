@@ -9,8 +9,9 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use crate::client::Exact;
 
 /// What a text means, from which follows its colour. Words always say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,10 +163,10 @@ fn turns_direction(c: char) -> bool {
 }
 
 /// A value as one line of JSON. What a terminal would obey stands escaped in it; the value is the same.
-pub(super) fn json_line(value: &Value) -> String {
-    let text = value.to_string();
+pub(super) fn json_line(value: &Exact) -> String {
+    let text = value.as_str();
     if !text.chars().any(must_be_escaped) {
-        return text;
+        return text.to_owned();
     }
     text.chars()
         .fold(String::with_capacity(text.len() + 16), |mut out, c| {
@@ -269,10 +270,13 @@ mod tests {
     #[test]
     fn json_stays_the_same_value() {
         let value = serde_json::json!({"a": "\u{1b}\u{7f}\u{9b}\u{202e}ü"});
-        let line = json_line(&value);
+        let line = json_line(&value.clone().into());
         assert!(line.is_ascii() || line.contains('ü'));
         assert!(!line.chars().any(must_be_escaped), "{line:?}");
-        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&line).unwrap(),
+            value
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::client::Exact;
+
 use super::{
     text::{Tone, plain},
     text_of as text,
@@ -18,7 +20,7 @@ pub(super) struct Told {
 }
 
 /// Tells an event.
-pub(super) fn tell(envelope: &Value) -> Told {
+pub(super) fn tell(envelope: &Exact) -> Told {
     let data = &envelope["data"];
     let kind = text(envelope, "type");
     let (tone, words) = words(kind, envelope, data);
@@ -33,7 +35,7 @@ pub(super) fn tell(envelope: &Value) -> Told {
     }
 }
 
-fn words(kind: &str, envelope: &Value, data: &Value) -> (Tone, String) {
+fn words(kind: &str, envelope: &Exact, data: &Value) -> (Tone, String) {
     match kind {
         "server_connected" => (Tone::Good, connected(data)),
         "server_updated" => {
@@ -62,8 +64,11 @@ fn words(kind: &str, envelope: &Value, data: &Value) -> (Tone, String) {
             (if on { Tone::Busy } else { Tone::Odd }, words)
         }
         _ if kind.starts_with("workflow_") => workflow(kind, data),
-        _ if data.as_object().is_none_or(serde_json::Map::is_empty) => (Tone::Own, String::new()),
-        _ => (Tone::Own, data.to_string()),
+        _ if data.as_object().is_some_and(serde_json::Map::is_empty) || data.is_null() => {
+            (Tone::Own, String::new())
+        }
+        // As it came: a reading of it could round its numbers.
+        _ => (Tone::Own, envelope.text_of("data").unwrap_or_default()),
     }
 }
 
@@ -269,7 +274,7 @@ mod tests {
             ("grades.synced", json!({"count": 3}), r#"{"count":3}"#),
             ("grades.synced", json!({}), ""),
         ] {
-            let envelope = json!({"type": kind, "timestamp": 100_000, "data": data});
+            let envelope = json!({"type": kind, "timestamp": 100_000, "data": data}).into();
             assert_eq!(tell(&envelope).words, told, "{kind}");
         }
     }

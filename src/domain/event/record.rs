@@ -102,7 +102,7 @@ fn with(data: Json, name: &str, value: &str) -> Json {
         Some(members) if !Member::is_in(&data, name) => format!("{members},\"{name}\":{value}}}"),
         _ => return data,
     };
-    Json::trusted(&joined)
+    Json::trusted(joined)
 }
 
 /// Looks for a member among an object's own, and not deeper. One that is there twice is there.
@@ -204,7 +204,7 @@ fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_j
         Some(EventType::WorkflowCompleted) => EventData::WorkflowCompleted(from_str(text)?),
         Some(EventType::WorkflowFailed) => EventData::WorkflowFailed(from_str(text)?),
         Some(EventType::IntegrationStatusChanged) if has_server => {
-            EventData::IntegrationStated(Json::trusted(text))
+            EventData::IntegrationStated(Json::stored(text)?)
         }
         Some(EventType::IntegrationStatusChanged) => {
             EventData::IntegrationStatusChanged(from_str(text)?)
@@ -213,7 +213,7 @@ fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_j
         Some(EventType::PatternDisabled) => EventData::PatternDisabled(from_str(text)?),
         Some(EventType::Custom(kind)) => EventData::Custom {
             kind,
-            data: Json::trusted(text),
+            data: Json::stored(text)?,
             workflow: record.workflow.and_then(|id| WorkflowId::stored(id).ok()),
         },
         None => return Err(serde::de::Error::custom("unknown type")),

@@ -1,48 +1,50 @@
 //! What events say of a workflow and its steps.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::domain::{
     ids::{ServerId, StepId, WorkflowId},
-    json::Json,
+    json::{Json, Members},
 };
 
 /// A step as declared, in its normal form. What else the declaration holds is kept in `extra`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepDeclaration {
     /// The step's id within its workflow.
     #[schema(value_type = String)]
     pub id: StepId,
     /// For people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The only server that may claim it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub server: Option<ServerId>,
     /// The tool to call there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// The tool's parameters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub params: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub params: Option<Json>,
     /// Steps that must have ended before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub depends_on: Vec<StepId>,
     /// Milliseconds that a claim may last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
     /// Failed attempts that are tried again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// Whether the workflow fails with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub required: Option<bool>,
     /// Fields that mean nothing to the hub.
     #[serde(flatten)]
-    pub extra: serde_json::Map<String, serde_json::Value>,
+    #[schema(value_type = std::collections::BTreeMap<String, serde_json::Value>)]
+    pub extra: Members,
 }
 
 impl StepDeclaration {
@@ -59,8 +61,55 @@ impl StepDeclaration {
             timeout: None,
             retries: None,
             required: None,
-            extra: serde_json::Map::new(),
+            extra: Members::default(),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for StepDeclaration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The fields that mean something.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Known {
+            id: StepId,
+            name: Option<String>,
+            server: Option<ServerId>,
+            tool: Option<String>,
+            params: Option<Json>,
+            #[serde(default)]
+            depends_on: Vec<StepId>,
+            timeout: Option<u64>,
+            retries: Option<u32>,
+            required: Option<bool>,
+        }
+        const KNOWN: [&str; 9] = [
+            "id",
+            "name",
+            "server",
+            "tool",
+            "params",
+            "dependsOn",
+            "timeout",
+            "retries",
+            "required",
+        ];
+        // The others are kept as they were written, which serde's own way of collecting them would not do.
+        let whole = Json::deserialize(deserializer)?;
+        let known: Known = whole.read().map_err(D::Error::custom)?;
+        let members = whole.root().members().into_iter().flatten();
+        Ok(Self {
+            id: known.id,
+            name: known.name,
+            server: known.server,
+            tool: known.tool,
+            params: known.params,
+            depends_on: known.depends_on,
+            timeout: known.timeout,
+            retries: known.retries,
+            required: known.required,
+            extra: Members::of(members.filter(|(name, _)| !KNOWN.contains(&name.as_ref()))),
+        })
     }
 }
 

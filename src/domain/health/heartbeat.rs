@@ -1,15 +1,17 @@
 //! What a heartbeat says: all of it optional.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
 
 use crate::domain::{
     event::Health,
     ids::InstanceId,
     input::{FieldError, Fields},
-    json::{MAX_DEPTH, Object},
+    json::{JsonRef, Number, Object},
     server::view::Metrics,
 };
 
@@ -21,8 +23,8 @@ const MAX_METRICS: usize = 64;
 const MAX_METRIC_LEN: usize = 128;
 
 /// A heartbeat: `{health?, detail?, instanceId?, metrics?, occurredAt?}`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Clone, Default, PartialEq, utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub struct Heartbeat {
     /// What the server says of itself; `None` says nothing, and an earlier report stands.
     pub health: Option<Health>,
@@ -43,22 +45,22 @@ impl Heartbeat {
     /// says what.
     #[must_use]
     pub fn from_slice(body: &[u8]) -> Option<Self> {
-        // Fields that mean nothing are skipped unread: what is wrong within them has to be seen here.
-        let text = std::str::from_utf8(body).ok()?;
-        if body.iter().filter(|byte| b"{[".contains(byte)).count() > MAX_DEPTH {
-            return None;
-        }
-        serde_json::from_str(text)
-            .ok()
-            .map(|Object(heartbeat)| heartbeat)
-            .filter(Self::is_within_bounds)
+        let Object(quick): Object<Quick> = serde_json::from_slice(body).ok()?;
+        let heartbeat = Self {
+            health: quick.health,
+            detail: quick.detail,
+            instance_id: quick.instance_id,
+            metrics: quick.metrics,
+            occurred_at: quick.occurred_at,
+        };
+        heartbeat.is_within_bounds().then_some(heartbeat)
     }
 
     /// Reads a heartbeat that stands at `base` in the body. Other fields are left alone.
     ///
     /// # Errors
     /// Every mistake, by pointer.
-    pub fn parse(value: &Value, base: &str) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(value: JsonRef<'_>, base: &str) -> Result<Self, Vec<FieldError>> {
         let mut fields = Fields::of(value, base)?;
         let health =
             crate::domain::server::word(&mut fields, "health", "healthy, degraded or unhealthy");
@@ -95,19 +97,57 @@ impl Heartbeat {
     }
 }
 
-fn read_metrics(value: &Value, base: &str) -> Result<Metrics, Vec<FieldError>> {
+/// A heartbeat of which nothing is wrong or unknown.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Quick {
+    health: Option<Health>,
+    detail: Option<String>,
+    instance_id: Option<InstanceId>,
+    #[serde(deserialize_with = "distinct")]
+    metrics: Option<Metrics>,
+    occurred_at: Option<i64>,
+}
+
+/// Metrics of which no name comes twice.
+fn distinct<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Metrics>, D::Error> {
+    struct Each;
+
+    impl<'de> Visitor<'de> for Each {
+        type Value = Metrics;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("metrics by name")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metrics, A::Error> {
+            let mut metrics = BTreeMap::new();
+            while let Some((name, number)) = map.next_entry()? {
+                if metrics.insert(name, number).is_some() {
+                    return Err(A::Error::custom("a name comes twice"));
+                }
+            }
+            Ok(Arc::new(metrics))
+        }
+    }
+
+    deserializer.deserialize_map(Each).map(Some)
+}
+
+fn read_metrics(value: JsonRef<'_>, base: &str) -> Result<Metrics, Vec<FieldError>> {
     let mut fields = Fields::of(value, base)?;
     let mut metrics = BTreeMap::new();
-    for (name, value) in value.as_object().into_iter().flatten() {
+    for (name, value) in value.members().into_iter().flatten() {
+        let name = name.as_ref();
         if name.len() > MAX_METRIC_LEN {
             fields.wrong(
                 name,
                 format!("its name is over {MAX_METRIC_LEN} bytes long"),
             );
         }
-        match value.as_f64() {
+        match Number::of(value) {
             Some(number) => {
-                metrics.insert(name.clone(), number);
+                metrics.insert(name.to_owned(), number);
             }
             None => fields.wrong(name, "must be a number"),
         }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Json;
 use Health::{Degraded, Healthy, Unhealthy};
 
 const RULES: Rules = Rules {
@@ -188,9 +189,9 @@ fn spans_read_well() {
 
 #[test]
 fn a_heartbeat_is_read_quickly_or_with_its_mistakes() {
-    let good = r#"{"health":"degraded","detail":null,"metrics":{"cpu":0.5},"more":[1]}"#;
+    let good = r#"{"health":"degraded","detail":null,"metrics":{"cpu":0.50},"occurredAt":5}"#;
     let quick = Heartbeat::from_slice(good.as_bytes()).unwrap();
-    let slow = Heartbeat::parse(&serde_json::from_str(good).unwrap(), "").unwrap();
+    let slow = Heartbeat::parse(Json::parse(good).unwrap().root(), "").unwrap();
     assert_eq!(quick, slow);
     assert_eq!(quick.health, Some(Degraded));
 
@@ -199,12 +200,15 @@ fn a_heartbeat_is_read_quickly_or_with_its_mistakes() {
     let deep = format!("{{\"more\":{}{}}}", "[".repeat(64), "]".repeat(64));
     for other in [
         &b"[\"degraded\"]"[..],
+        b"{\"more\":1}",
+        b"{\"occurredAt\":5e3}",
+        b"{\"metrics\":{\"a\":1,\"a\":2}}",
         b"{\"more\":\"\xe4\"}",
         deep.as_bytes(),
     ] {
         assert_eq!(Heartbeat::from_slice(other), None);
     }
-    let errors = Heartbeat::parse(&serde_json::from_str(bad).unwrap(), "/2").unwrap_err();
+    let errors = Heartbeat::parse(Json::parse(bad).unwrap().root(), "/2").unwrap_err();
     let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(
         pointers,

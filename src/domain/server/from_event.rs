@@ -1,8 +1,6 @@
 //! What a core event of a server, posted to `/events`, asks for: the command that owns it, so that the
 //! stream can never say what the state does not.
 
-use serde_json::Value;
-
 use super::{DEREGISTERED, HEARTBEAT_TIMEOUT, REPLACED};
 use crate::domain::{
     command::{Deregister, Register},
@@ -10,6 +8,7 @@ use crate::domain::{
     health::Heartbeat,
     ids::ServerId,
     input::{FieldError, Fields},
+    json::JsonRef,
 };
 
 /// Longest reason to go, in bytes.
@@ -40,7 +39,7 @@ impl ServerRequest {
     pub fn from_event(
         kind: &EventType,
         server: Option<ServerId>,
-        data: &Value,
+        data: JsonRef<'_>,
         base: &str,
     ) -> Option<Result<Self, Vec<FieldError>>> {
         match kind {
@@ -60,7 +59,7 @@ impl ServerRequest {
 /// `data.connection` is the description; the server's id may stand there, or in `serverId` alone.
 fn register(
     server: Option<ServerId>,
-    data: &Value,
+    data: JsonRef<'_>,
     base: &str,
 ) -> Result<Register, Vec<FieldError>> {
     let mut fields = Fields::of(data, &format!("{base}/data"))?;
@@ -70,9 +69,10 @@ fn register(
         return fields.finish(None);
     };
     let pointer = fields.pointer("connection");
-    let inner = connection.get("id").and_then(Value::as_str);
+    let id = connection.get("id").filter(|id| !id.is_null());
+    let inner = id.and_then(JsonRef::text);
     match (&server, inner) {
-        (None, None) if connection.get("id").is_none_or(Value::is_null) => {
+        (None, None) if id.is_none() => {
             let read = missing_id(base);
             fields.absorb::<()>(read);
         }
@@ -97,12 +97,13 @@ fn register(
 /// have it.
 fn leave(
     server: Option<ServerId>,
-    data: &Value,
+    data: JsonRef<'_>,
     base: &str,
 ) -> Result<Deregister, Vec<FieldError>> {
     let mut fields = Fields::of(data, &format!("{base}/data"))?;
-    let named = data.pointer("/connection/id").and_then(Value::as_str);
-    let server = server.or_else(|| named.and_then(|id| ServerId::parse(id).ok()));
+    let connection = fields.get("connection");
+    let named = connection.and_then(|connection| connection.get("id")?.text());
+    let server = server.or_else(|| named.and_then(|id| ServerId::parse(&id).ok()));
     if server.is_none() {
         fields.absorb::<()>(missing_id(base));
     }
@@ -123,7 +124,7 @@ fn leave(
 /// `{health, detail?, instanceId?, metrics?}`.
 fn report(
     server: Option<ServerId>,
-    data: &Value,
+    data: JsonRef<'_>,
     base: &str,
 ) -> Result<(ServerId, Heartbeat), Vec<FieldError>> {
     let data_base = format!("{base}/data");

@@ -1,15 +1,14 @@
 //! Reads a server's description: every mistake at once, by pointer.
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::HEARTBEAT_INTERVAL_MS;
 use crate::domain::{
     command::Register,
     event::{Capabilities, Tags, Transport},
     ids::ServerId,
-    input::{FieldError, Fields},
-    json::Json,
+    input::{FieldError, Fields, kept},
+    json::{Json, JsonRef},
 };
 
 /// Longest name, in bytes.
@@ -31,7 +30,7 @@ impl Register {
     /// # Errors
     /// Every mistake, by pointer.
     pub fn parse(
-        value: &Value,
+        value: JsonRef<'_>,
         base: &str,
         new_id: impl FnOnce() -> ServerId,
     ) -> Result<Self, Vec<FieldError>> {
@@ -61,9 +60,7 @@ impl Register {
         let version = fields.text("version", MAX_VERSION_LEN);
         let capabilities = capabilities(&mut fields);
         let tags = tags(&mut fields);
-        let metadata = fields
-            .get("metadata")
-            .and_then(|value| json(&mut fields, "metadata", value));
+        let metadata = fields.value("metadata");
         let heartbeat_interval_ms = fields.number("heartbeatIntervalMs", HEARTBEAT_INTERVAL_MS);
         let instance_id = fields.parsed("instanceId");
         let occurred_at = fields.time("occurredAt");
@@ -95,18 +92,11 @@ pub(in crate::domain) fn word<T: DeserializeOwned>(
     expected: &str,
 ) -> Option<T> {
     let value = fields.get(name)?;
-    let read = serde_json::from_value(value.clone()).ok();
+    let read = value.read().ok();
     if read.is_none() {
         fields.wrong(name, format!("must be {expected}"));
     }
     read
-}
-
-/// Any value, as deep as listeners can take.
-fn json(fields: &mut Fields<'_>, name: &str, value: &Value) -> Option<Json> {
-    Json::parse(&value.to_string())
-        .map_err(|error| fields.passes(name, error.limit(), error.to_string()))
-        .ok()
 }
 
 fn capabilities(fields: &mut Fields<'_>) -> Capabilities {
@@ -117,7 +107,7 @@ fn capabilities(fields: &mut Fields<'_>) -> Capabilities {
     fields.absorb(read).unwrap_or_default()
 }
 
-fn read_capabilities(value: &Value, base: &str) -> Result<Capabilities, Vec<FieldError>> {
+fn read_capabilities(value: JsonRef<'_>, base: &str) -> Result<Capabilities, Vec<FieldError>> {
     let mut fields = Fields::of(value, base)?;
     let [tools, resources, prompts] =
         ["tools", "resources", "prompts"].map(|name| entries(&mut fields, name));
@@ -133,21 +123,19 @@ fn entries(fields: &mut Fields<'_>, name: &str) -> Vec<Json> {
     let Some(value) = fields.get(name) else {
         return Vec::new();
     };
-    let Some(list) = value.as_array() else {
+    let Some(list) = value.items() else {
         fields.wrong(name, "must be a list of names or description objects");
         return Vec::new();
     };
     let base = fields.pointer(name);
     let mut read = Vec::with_capacity(list.len());
-    for (at, entry) in list.iter().enumerate() {
-        let wrong = |detail: String| FieldError::new(format!("{base}/{at}"), detail);
+    for (at, entry) in list.into_iter().enumerate() {
+        let pointer = format!("{base}/{at}");
         let entry = if entry.is_string() || entry.is_object() {
-            Json::parse(&entry.to_string())
-                .map_err(|error| vec![wrong(error.to_string()).passing(error.limit())])
+            kept(entry, &pointer)
         } else {
-            Err(vec![wrong(
-                "must be a name or a description object".to_owned(),
-            )])
+            let detail = "must be a name or a description object";
+            Err(vec![FieldError::new(pointer, detail)])
         };
         read.extend(fields.absorb(entry));
     }
@@ -162,16 +150,16 @@ fn tags(fields: &mut Fields<'_>) -> Tags {
     fields.absorb(read).unwrap_or_default()
 }
 
-fn read_tags(value: &Value, base: &str) -> Result<Tags, Vec<FieldError>> {
+fn read_tags(value: JsonRef<'_>, base: &str) -> Result<Tags, Vec<FieldError>> {
     let mut fields = Fields::of(value, base)?;
-    let object = value.as_object().into_iter().flatten();
     let mut tags = Tags::new();
-    for (key, value) in object {
+    for (key, value) in value.members().into_iter().flatten() {
+        let key = key.as_ref();
         let key_len = key.chars().count();
         if !(1..=MAX_TAG_KEY_LEN).contains(&key_len) || key.contains(is_no_key_char) {
             fields.wrong(key, TAG_KEY);
         }
-        match value.as_str() {
+        match value.text() {
             None => fields.wrong(key, "must be a string"),
             Some(text) if text.contains(char::is_control) => fields.wrong(key, NO_CONTROL),
             Some(text) if text.chars().count() > MAX_TAG_VALUE_LEN => {
@@ -181,7 +169,7 @@ fn read_tags(value: &Value, base: &str) -> Result<Tags, Vec<FieldError>> {
                 );
             }
             Some(text) => {
-                tags.insert(key.clone(), text.to_owned());
+                tags.insert(key.to_owned(), text.into_owned());
             }
         }
     }

@@ -6,6 +6,7 @@ mod properties;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::Json;
 use crate::domain::{
     Epoch, Limit, Position,
     command::{ChangeHealth, Decision, Deregister, Register, Rejection, Reply},
@@ -25,7 +26,7 @@ fn register(body: Value) -> Register {
             .entry(name)
             .or_insert_with(|| value.into());
     }
-    Register::parse(&body, "", || unreachable!()).unwrap()
+    Register::parse(Json::of(&body).root(), "", || unreachable!()).unwrap()
 }
 
 fn leave(reason: &str) -> Deregister {

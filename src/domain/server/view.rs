@@ -8,10 +8,11 @@ use super::Server;
 use crate::domain::{
     event::{Connection, Health, Tags},
     ids::ServerId,
+    json::Number,
 };
 
-/// What a server last measured of itself, by name.
-pub type Metrics = Arc<BTreeMap<String, f64>>;
+/// What a server last measured of itself, by name, each number as it was written.
+pub type Metrics = Arc<BTreeMap<String, Number>>;
 
 /// What only the leases know of a connected server.
 #[derive(Debug, Clone, PartialEq)]

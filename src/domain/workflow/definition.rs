@@ -1,13 +1,12 @@
 //! Reads a workflow's definition: the steps in their normal form, and everything that is wrong with it at once.
 
-use serde_json::{Map, Value};
-
-use super::{graph, report::json};
+use super::graph;
 use crate::domain::{
     command::StartWorkflow,
     event::StepDeclaration,
     ids::{InvalidId, StepId, WorkflowId},
-    input::{FieldError, Fields},
+    input::{FieldError, Fields, kept},
+    json::{JsonRef, Members},
 };
 
 /// Longest name, in bytes.
@@ -25,7 +24,7 @@ impl StartWorkflow {
     /// # Errors
     /// Every mistake, with its place.
     pub fn parse(
-        body: &Value,
+        body: JsonRef<'_>,
         base: &str,
         fresh: impl FnOnce() -> WorkflowId,
     ) -> Result<Self, Vec<FieldError>> {
@@ -39,7 +38,7 @@ impl StartWorkflow {
         let max_failures = max_failures(&mut fields);
         let occurred_at = fields.time("occurredAt");
         let steps = steps(&mut fields);
-        let definition = fields.absorb(json(base, body));
+        let definition = fields.absorb(kept(body, base));
         let found = name
             .zip(steps)
             .zip(definition)
@@ -84,7 +83,7 @@ fn steps(fields: &mut Fields<'_>) -> Option<Vec<StepDeclaration>> {
     let Some(found) = fields.get(name) else {
         return Some(Vec::new());
     };
-    let Value::Array(items) = found else {
+    let Some(items) = found.items() else {
         fields.wrong(
             name,
             "must be an array of steps, each an object or just its id",
@@ -95,7 +94,7 @@ fn steps(fields: &mut Fields<'_>) -> Option<Vec<StepDeclaration>> {
     let pointer = |number: usize| format!("{base}/{number}");
     let mut steps = Vec::with_capacity(items.len());
     for (number, item) in items.iter().enumerate() {
-        if let Some(step) = fields.absorb(step(item, &pointer(number))) {
+        if let Some(step) = fields.absorb(step(*item, &pointer(number))) {
             steps.push((number, step));
         }
     }
@@ -112,8 +111,8 @@ fn steps(fields: &mut Fields<'_>) -> Option<Vec<StepDeclaration>> {
 }
 
 /// One step in its normal form: an object, or just its id.
-fn step(item: &Value, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
-    if let Value::String(id) = item {
+fn step(item: JsonRef<'_>, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
+    if let Some(id) = item.text() {
         let id = id.parse().map_err(|error| bad_id(base, error))?;
         return Ok(StepDeclaration::bare(id));
     }
@@ -127,7 +126,7 @@ fn step(item: &Value, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
         fields.parsed(name)
     });
     let tool = fields.text("tool", MAX_NAME_LEN);
-    let params = fields.get("params").cloned();
+    let params = fields.value("params");
     let timeout = alias(&mut fields, "timeout", "timeoutMs", |fields, name| {
         fields.number(name, 1..=MAX_TIMEOUT_MS)
     });
@@ -136,7 +135,7 @@ fn step(item: &Value, base: &str) -> Result<StepDeclaration, Vec<FieldError>> {
         .and_then(|n| u32::try_from(n).ok());
     let required = fields.flag("required");
     let depends_on = depends_on(&mut fields);
-    let extra = item.as_object().map(unread).unwrap_or_default();
+    let extra = unread(&fields);
     let found = id.map(|id| StepDeclaration {
         id,
         name,
@@ -159,18 +158,18 @@ fn depends_on(fields: &mut Fields<'_>) -> Vec<StepId> {
         return found;
     };
     let base = fields.pointer("dependsOn");
-    let Value::Array(items) = list else {
+    let Some(items) = list.items() else {
         fields.wrong("dependsOn", "must be an array of step ids");
         return found;
     };
     let mut seen = std::collections::HashSet::new();
     for (number, item) in items.iter().enumerate() {
         let pointer = format!("{base}/{number}");
-        let parsed = match item {
-            Value::String(id) => id
+        let parsed = match item.text() {
+            Some(id) => id
                 .parse::<StepId>()
                 .map_err(|error| bad_id(&pointer, error)),
-            _ => Err(wrong(&pointer, &"must be a step's id")),
+            None => Err(wrong(&pointer, &"must be a step's id")),
         };
         found.extend(fields.absorb(parsed).filter(|id| seen.insert(id.clone())));
     }
@@ -178,7 +177,7 @@ fn depends_on(fields: &mut Fields<'_>) -> Vec<StepId> {
 }
 
 /// The fields of a step that mean nothing to the hub.
-fn unread(object: &Map<String, Value>) -> Map<String, Value> {
+fn unread(fields: &Fields<'_>) -> Members {
     const READ: [&str; 11] = [
         "id",
         "name",
@@ -192,12 +191,12 @@ fn unread(object: &Map<String, Value>) -> Map<String, Value> {
         "retries",
         "required",
     ];
-    let unread = object
-        .iter()
-        .filter(|(name, _)| !READ.contains(&name.as_str()));
-    unread
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let unread = fields.members();
+    Members::of(
+        unread
+            .filter(|(name, _)| !READ.contains(&name.as_ref()))
+            .cloned(),
+    )
 }
 
 /// A field under either of two names; both only where they agree.
@@ -207,12 +206,11 @@ fn alias<T: PartialEq>(
     other: &str,
     read: impl Fn(&mut Fields<'_>, &str) -> Option<T>,
 ) -> Option<T> {
-    if let (Some(one), Some(two)) = (fields.get(name), fields.get(other))
-        && one != two
-    {
+    let (one, two) = (read(fields, name), read(fields, other));
+    if one.is_some() && two.is_some() && one != two {
         fields.wrong(other, format!("contradicts {name}, which means the same"));
     }
-    read(fields, name).or_else(|| read(fields, other))
+    one.or(two)
 }
 
 fn bad_id(pointer: &str, error: InvalidId) -> Vec<FieldError> {

@@ -1,7 +1,7 @@
 //! Core events about workflows and patterns, as a producer may send them, read as the commands that own them:
 //! so a producer that only emits events leaves the same state as one that calls the endpoints.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 use super::report::{EndKind, completed, failed, said};
 use crate::domain::{
@@ -9,6 +9,7 @@ use crate::domain::{
     event::EventType,
     ids::{InvalidId, ServerId, StepId, WorkflowId},
     input::{FieldError, Fields},
+    json::{Json, JsonRef, Members},
 };
 
 /// Fields of `workflow_started` that say something of the event, not of the workflow.
@@ -21,7 +22,7 @@ impl Command {
     pub fn from_workflow_event(
         kind: &EventType,
         server: Option<&ServerId>,
-        data: &Value,
+        data: JsonRef<'_>,
         base: &str,
     ) -> Option<Result<Self, Vec<FieldError>>> {
         let step = |status| step_command(status, server, data, base);
@@ -41,31 +42,17 @@ impl Command {
 
 fn started(
     server: Option<&ServerId>,
-    data: &Value,
+    data: JsonRef<'_>,
     base: &str,
 ) -> Result<Command, Vec<FieldError>> {
     let mut fields = Fields::of(data, base)?;
     let id = required_id::<WorkflowId>(&mut fields, "workflowId");
     let occurred_at = fields.time("occurredAt");
-    let named_id = fields.get("workflowId").cloned().unwrap_or_default();
-    let mut definition = Map::from_iter([
-        ("id".to_owned(), named_id.clone()),
-        ("name".to_owned(), named_id),
-    ]);
-    if let Some(object) = data.as_object() {
-        let of_workflow = object
-            .iter()
-            .filter(|(name, value)| !NOT_DEFINITION.contains(&name.as_str()) && !value.is_null());
-        definition.extend(of_workflow.map(|(name, value)| (name.clone(), value.clone())));
-    }
+    let definition = definition(&fields);
     let Some(id) = id else {
         return fields.finish(None);
     };
-    let start = fields.absorb(StartWorkflow::parse(
-        &Value::Object(definition),
-        base,
-        || id,
-    ));
+    let start = fields.absorb(StartWorkflow::parse(definition.root(), base, || id));
     let start = start.map(|start| StartWorkflow {
         server: server.cloned(),
         occurred_at,
@@ -74,16 +61,29 @@ fn started(
     fields.finish(start.map(|start| Command::StartWorkflow(Box::new(start))))
 }
 
+/// The definition that an event tells: what it says of the workflow, which is called by its id unless it has a name.
+fn definition(fields: &Fields<'_>) -> Json {
+    let id = fields.get("workflowId").into_iter();
+    let called = ["id", "name"].map(Cow::Borrowed);
+    let called = called.into_iter().filter(|name| fields.get(name).is_none());
+    let called = id.flat_map(|id| called.clone().map(move |name| (name, id)));
+    let told = fields
+        .members()
+        .filter(|(name, value)| !NOT_DEFINITION.contains(&name.as_ref()) && !value.is_null());
+    Json::of(&Members::of(called.chain(told.cloned())))
+}
+
 fn step_command(
     status: &str,
     server: Option<&ServerId>,
-    data: &Value,
+    data: JsonRef<'_>,
     base: &str,
 ) -> Result<Command, Vec<FieldError>> {
     let mut fields = Fields::of(data, base)?;
     let workflow = required_id::<WorkflowId>(&mut fields, "workflowId");
     let step = required_id::<StepId>(&mut fields, "stepId");
-    if let (Some(server), Some(Value::String(named))) = (server, fields.get("serverId"))
+    let named = fields.get("serverId").and_then(JsonRef::text);
+    if let (Some(server), Some(named)) = (server, named)
         && server.as_str() != named
     {
         fields.wrong(
@@ -100,11 +100,12 @@ fn step_command(
     Ok(Command::ReportStep(Box::new(report)))
 }
 
-fn ended(kind: EndKind, data: &Value, base: &str) -> Result<Command, Vec<FieldError>> {
+fn ended(kind: EndKind, data: JsonRef<'_>, base: &str) -> Result<Command, Vec<FieldError>> {
     let mut fields = Fields::of(data, base)?;
     let workflow = required_id(&mut fields, "workflowId");
     let occurred_at = fields.time("occurredAt");
-    let cancelled = fields.get("reason").and_then(Value::as_str) == Some(super::decide::CANCELLED);
+    let cancelled =
+        fields.get("reason").and_then(JsonRef::text).as_deref() == Some(super::decide::CANCELLED);
     let ending = match kind {
         EndKind::Complete => completed(&mut fields),
         EndKind::Fail if !cancelled => failed(&mut fields),
@@ -121,11 +122,11 @@ fn ended(kind: EndKind, data: &Value, base: &str) -> Result<Command, Vec<FieldEr
 }
 
 /// `{pattern: {name, description?}}`, `{pattern: name}` or `{name, description?}`.
-fn switched(enabled: bool, data: &Value, base: &str) -> Result<Command, Vec<FieldError>> {
+fn switched(enabled: bool, data: JsonRef<'_>, base: &str) -> Result<Command, Vec<FieldError>> {
     let mut fields = Fields::of(data, base)?;
     let occurred_at = fields.time("occurredAt");
     let (found, at) = match fields.get("pattern") {
-        Some(pattern @ Value::Object(_)) => (pattern, fields.pointer("pattern")),
+        Some(pattern) if pattern.is_object() => (pattern, fields.pointer("pattern")),
         _ => (data, base.to_owned()),
     };
     let switch = Fields::of(found, &at).and_then(|mut pattern| {

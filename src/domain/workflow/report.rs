@@ -1,19 +1,14 @@
 //! Reads reports on steps and endings of workflows.
 
-use serde_json::Value;
-
 use crate::domain::{
     command::{EndWorkflow, Ending, ReportStep, StepReport},
     ids::{StepId, WorkflowId},
     input::{FieldError, Fields},
-    json::{Json, MAX_DEPTH},
-    limit::Limit,
+    json::{Json, JsonRef},
 };
 
 /// Longest error text, in bytes.
 pub(super) const MAX_ERROR_LEN: usize = 16 * 1024;
-/// Levels that the hub's own events wrap around a value, which must be readable again as a whole.
-const WRAPPING: usize = 4;
 
 /// How somebody ends a workflow by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +27,7 @@ impl ReportStep {
     /// # Errors
     /// Every mistake, with its place.
     pub fn parse(
-        body: &Value,
+        body: JsonRef<'_>,
         base: &str,
         workflow: WorkflowId,
         step: StepId,
@@ -88,10 +83,7 @@ pub(super) fn said(fields: &mut Fields<'_>, status: &str) -> Option<StepReport> 
     match status {
         "running" => Some(StepReport::Running),
         "completed" => {
-            let result = match result {
-                Some(result) => Some(fields.absorb(json(&fields.pointer("result"), result))?),
-                None => None,
-            };
+            let result = fields.value("result");
             Some(StepReport::Completed { result })
         }
         _ => {
@@ -111,12 +103,12 @@ impl EndWorkflow {
     /// Every mistake, with its place.
     pub fn parse(
         kind: EndKind,
-        body: Option<&Value>,
+        body: Option<JsonRef<'_>>,
         base: &str,
         workflow: WorkflowId,
     ) -> Result<Self, Vec<FieldError>> {
-        let nothing = Value::Object(serde_json::Map::new());
-        let mut fields = Fields::of(body.unwrap_or(&nothing), base)?;
+        let nothing = Json::empty_object();
+        let mut fields = Fields::of(body.unwrap_or(nothing.root()), base)?;
         let occurred_at = fields.time("occurredAt");
         let ending = match kind {
             EndKind::Complete => completed(&mut fields),
@@ -134,15 +126,8 @@ impl EndWorkflow {
 }
 
 pub(super) fn completed(fields: &mut Fields<'_>) -> Option<Ending> {
-    match fields.get("results") {
-        Some(results) => {
-            let results = fields.absorb(json(&fields.pointer("results"), results))?;
-            Some(Ending::Completed {
-                results: Some(results),
-            })
-        }
-        None => Some(Ending::Completed { results: None }),
-    }
+    let results = fields.value("results");
+    Some(Ending::Completed { results })
 }
 
 pub(super) fn failed(fields: &mut Fields<'_>) -> Option<Ending> {
@@ -150,24 +135,4 @@ pub(super) fn failed(fields: &mut Fields<'_>) -> Option<Ending> {
     fields
         .required_text("error", MAX_ERROR_LEN)
         .map(|error| Ending::Failed { error, failed_step })
-}
-
-/// Takes a value in as its text, where it isn't nested too deep to be read again from within an event.
-pub(super) fn json(pointer: &str, value: &Value) -> Result<Json, Vec<FieldError>> {
-    let most = MAX_DEPTH - WRAPPING;
-    if depth(value) > most {
-        let detail = format!("is nested deeper than {most} levels");
-        return Err(vec![
-            FieldError::new(pointer, detail).passing(Some(Limit::JsonDepth)),
-        ]);
-    }
-    Ok(Json::of(value))
-}
-
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }

@@ -15,7 +15,7 @@ use crate::domain::{
         WorkflowStepCompleted, WorkflowStepFailed, WorkflowStepStarted,
     },
     ids::{StepId, WorkflowId},
-    json::Json,
+    json::{Json, Members},
 };
 
 /// How far a workflow is.
@@ -446,7 +446,7 @@ pub(super) fn plan(
         .iter()
         .map(|declaration| {
             let declaration = StepDeclaration {
-                extra: serde_json::Map::new(),
+                extra: Members::default(),
                 ..declaration.clone()
             };
             let required = declaration.required.unwrap_or(max_failures.is_none());

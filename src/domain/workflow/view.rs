@@ -34,7 +34,8 @@ pub struct StepView {
     pub tool: Option<String>,
     /// The tool's parameters, as declared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub params: Option<serde_json::Value>,
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub params: Option<Json>,
     /// Steps that must have ended before.
     #[schema(value_type = Vec<String>)]
     pub depends_on: Vec<StepId>,

@@ -381,7 +381,10 @@ impl LogWriter for Writer {
                         timestamp: row.get(1)?,
                         sequence: sequence(row, 2)?,
                         status: row.get(3)?,
-                        body: row.get_ref(4)?.as_str_or_null()?.map(Json::trusted),
+                        body: row
+                            .get_ref(4)?
+                            .as_str_or_null()?
+                            .and_then(|text| Json::stored(text).ok()),
                     })
                 })
                 .optional()

@@ -8,12 +8,15 @@ use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
     domain::{
-        Command, EventType, FieldError, Json, ServerId, WorkflowId, command::Emit,
-        health::Heartbeat, json::Object, server::from_event::ServerRequest,
+        Command, EventType, FieldError, Json, ServerId, WorkflowId,
+        command::Emit,
+        health::Heartbeat,
+        json::{JsonRef, Object},
+        server::from_event::ServerRequest,
     },
     http::{
         cloudevents,
@@ -160,30 +163,31 @@ fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
 /// Looks again, at leisure, for what isn't an object or not a string.
 fn misshapen(text: &str, error: &serde_json::Error) -> Vec<FieldError> {
     let wrong = |pointer: String, detail: &str| FieldError::new(pointer, detail.to_owned());
-    let look = |value: &Value, base: &str, errors: &mut Vec<FieldError>| {
-        let Some(object) = value.as_object() else {
+    let look = |value: JsonRef<'_>, base: &str, errors: &mut Vec<FieldError>| {
+        let Some(members) = value.members() else {
             errors.push(wrong(
                 base.to_owned(),
                 "must be an object {type, serverId?, data}",
             ));
             return;
         };
-        for (name, value) in object {
-            let is_text = !matches!(name.as_str(), "data" | "sequence");
+        for (name, value) in members {
+            let is_text = !matches!(name.as_ref(), "data" | "sequence");
             if is_text && !(value.is_string() || value.is_null()) {
                 errors.push(wrong(format!("{base}/{name}"), "must be a string"));
             }
         }
     };
     let mut errors = Vec::new();
-    match serde_json::from_str::<Value>(text) {
-        Ok(Value::Array(items)) => {
-            for (at, item) in items.iter().enumerate() {
-                look(item, &format!("/{at}"), &mut errors);
+    if let Ok(body) = Json::stored(text) {
+        match body.root().items() {
+            Some(items) => {
+                for (at, item) in items.into_iter().enumerate() {
+                    look(item, &format!("/{at}"), &mut errors);
+                }
             }
+            None => look(body.root(), "", &mut errors),
         }
-        Ok(value) => look(&value, "", &mut errors),
-        Err(_) => {}
     }
     if errors.is_empty() {
         errors.push(wrong(
@@ -226,10 +230,11 @@ fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
             None,
         );
     }
-    let data = match item.data.map(Json::from_raw) {
-        Some(Ok(data)) => Some(data),
-        Some(Err(error)) => {
-            wrong("data", error.to_string(), error.limit());
+    let data = match item.data.map(|raw| (raw, Json::from_raw(raw))) {
+        Some((_, Ok(data))) => Some(data),
+        Some((raw, Err(error))) => {
+            let place = format!("data{}", error.place(raw));
+            wrong(&place, error.to_string(), error.limit());
             None
         }
         None => Some(Json::empty_object()),
@@ -253,10 +258,7 @@ fn core_event(
     data: &Json,
     base: &str,
 ) -> Result<Asked, Vec<FieldError>> {
-    let value: Value = data
-        .read()
-        .map_err(|error| vec![FieldError::new(format!("{base}/data"), error.to_string())])?;
-    let of_server = ServerRequest::from_event(kind, server.cloned(), &value, base);
+    let of_server = ServerRequest::from_event(kind, server.cloned(), data.root(), base);
     if let Some(request) = of_server {
         return request.map(|request| match request {
             ServerRequest::Register(register) => Asked::Command(Command::Register(register)),
@@ -265,7 +267,7 @@ fn core_event(
         });
     }
     let data_base = format!("{base}/data");
-    let of_workflow = Command::from_workflow_event(kind, server, &value, &data_base);
+    let of_workflow = Command::from_workflow_event(kind, server, data.root(), &data_base);
     of_workflow.map_or_else(
         || {
             let detail = "is the hub's own to say".to_owned();

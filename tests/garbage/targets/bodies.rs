@@ -1,12 +1,12 @@
 //! JSON bodies of the calls that aren't `POST /events`. The input is a body, or several with U+001E between them:
 //! each is tried on every call, and what is taken is carried out on one fleet.
 
-use serde_json::Value;
 use timeback_events::domain::{
-    Command, FieldError, ServerId, StepId, WorkflowId,
+    Command, FieldError, Json, ServerId, StepId, WorkflowId,
     command::{ChangeHealth, EndWorkflow, Register, ReportStep, StartWorkflow, SwitchPattern},
     event::HealthSource,
     health::Heartbeat,
+    json::JsonRef,
     pattern::PatternName,
     workflow::EndKind,
 };
@@ -20,14 +20,16 @@ pub(crate) fn check(input: &[u8]) {
         if let Some(heartbeat) = Heartbeat::from_slice(body) {
             // The fast way to a heartbeat may leave one to the other, and never takes another one for it.
             let text = std::str::from_utf8(body).expect("UTF-8");
-            if let Ok(value) = serde_json::from_str(text) {
-                assert_eq!(Heartbeat::parse(&value, ""), Ok(heartbeat));
-            }
+            let value = Json::parse(text).expect("JSON");
+            assert_eq!(Heartbeat::parse(value.root(), ""), Ok(heartbeat));
         }
-        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        let Some(value) = std::str::from_utf8(body)
+            .ok()
+            .and_then(|text| Json::parse(text).ok())
+        else {
             continue;
         };
-        for read in reads(&value) {
+        for read in reads(value.root()) {
             match read {
                 Ok(command) => fleet.carry_out(&command),
                 Err(errors) => refused(&errors),
@@ -38,7 +40,7 @@ pub(crate) fn check(input: &[u8]) {
 }
 
 /// What each call makes of the body.
-fn reads(value: &Value) -> Vec<Result<Command, Vec<FieldError>>> {
+fn reads(value: JsonRef<'_>) -> Vec<Result<Command, Vec<FieldError>>> {
     let end = |kind| {
         let end = EndWorkflow::parse(kind, Some(value), "", workflow());
         end.map(|end| Command::EndWorkflow(Box::new(end)))

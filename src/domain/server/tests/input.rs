@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::id;
+use crate::domain::Json;
 use crate::domain::{
     command::Register,
     event::{EventType, Health},
@@ -16,7 +17,7 @@ fn every_mistake_of_a_description_is_named_at_once() {
         "capabilities": {"tools": [1, "ok"], "resources": {}}, "heartbeatIntervalMs": 99,
         "tags": {"a:b": "x", "ok": 3, "line": "a\nb"}, "instanceId": "", "metadata": [[0]],
     });
-    let errors = Register::parse(&body, "/0", || unreachable!()).unwrap_err();
+    let errors = Register::parse(Json::of(&body).root(), "/0", || unreachable!()).unwrap_err();
     let pointers: Vec<_> = errors
         .iter()
         .map(|error| error.pointer.trim_start_matches("/0/"))
@@ -39,13 +40,13 @@ fn every_mistake_of_a_description_is_named_at_once() {
 
     let deep: Value = serde_json::from_str(&("[".repeat(70) + &"]".repeat(70))).unwrap();
     let errors = Register::parse(
-        &json!({"name": "a", "transport": "sse", "metadata": deep}),
+        Json::of(&json!({"name": "a", "transport": "sse", "metadata": deep})).root(),
         "",
         || id("x"),
     );
     assert_eq!(errors.unwrap_err()[0].pointer, "/metadata");
     assert_eq!(
-        Register::parse(&json!([]), "", || id("x")).unwrap_err()[0].pointer,
+        Register::parse(Json::of(&json!([])).root(), "", || id("x")).unwrap_err()[0].pointer,
         ""
     );
 }
@@ -55,7 +56,7 @@ fn intervals_and_urls_have_bounds() {
     for (interval, good) in [(99, false), (100, true), (300_000, true), (300_001, false)] {
         let body = json!({"name": "a", "transport": "sse", "heartbeatIntervalMs": interval});
         assert_eq!(
-            Register::parse(&body, "", || id("x")).is_ok(),
+            Register::parse(Json::of(&body).root(), "", || id("x")).is_ok(),
             good,
             "{interval}"
         );
@@ -73,7 +74,7 @@ fn intervals_and_urls_have_bounds() {
     for (url, good) in urls {
         let body = json!({"name": "a", "transport": "sse", "url": url});
         assert_eq!(
-            Register::parse(&body, "", || id("x")).is_ok(),
+            Register::parse(Json::of(&body).root(), "", || id("x")).is_ok(),
             good,
             "{url}"
         );
@@ -83,7 +84,7 @@ fn intervals_and_urls_have_bounds() {
 #[test]
 fn core_events_ask_for_the_command_that_owns_them() {
     let read = |kind: EventType, server: Option<&str>, data: Value| {
-        ServerRequest::from_event(&kind, server.map(id), &data, "/3").unwrap()
+        ServerRequest::from_event(&kind, server.map(id), Json::of(&data).root(), "/3").unwrap()
     };
     let description = json!({"connection": {"name": "A", "transport": "sse"}, "occurredAt": 7});
     match read(EventType::ServerConnected, Some("a"), description.clone()) {
@@ -124,5 +125,5 @@ fn core_events_ask_for_the_command_that_owns_them() {
         other => panic!("{other:?}"),
     }
     let custom = EventType::parse("a.b").unwrap();
-    assert!(ServerRequest::from_event(&custom, None, &json!({}), "").is_none());
+    assert!(ServerRequest::from_event(&custom, None, Json::empty_object().root(), "").is_none());
 }

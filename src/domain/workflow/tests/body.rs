@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::support::{step_id, workflow_id};
 use crate::domain::{
-    FieldError,
+    FieldError, Json,
     command::{EndWorkflow, Ending, ReportStep, StartWorkflow, StepReport},
     workflow::EndKind,
 };
 
 fn parse(body: &Value) -> Result<StartWorkflow, Vec<FieldError>> {
-    StartWorkflow::parse(body, "", || workflow_id("fresh"))
+    StartWorkflow::parse(Json::of(body).root(), "", || workflow_id("fresh"))
 }
 
 fn mistakes<T: std::fmt::Debug>(result: Result<T, Vec<FieldError>>) -> Vec<(String, String)> {
@@ -180,7 +180,7 @@ fn a_value_nested_too_deep_is_refused_before_it_is_stored() {
     let deep = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([inner]));
     let report = |levels: usize| {
         let body = json!({"status": "completed", "result": deep(levels)});
-        ReportStep::parse(&body, "", workflow_id("w"), step_id("a"))
+        ReportStep::parse(Json::of(&body).root(), "", workflow_id("w"), step_id("a"))
     };
     assert!(report(60).is_ok());
     assert_eq!(pointers(report(61)), ["/result"]);
@@ -192,7 +192,8 @@ fn a_value_nested_too_deep_is_refused_before_it_is_stored() {
 
 #[test]
 fn reports_are_read_whole() {
-    let read = |body: &Value| ReportStep::parse(body, "", workflow_id("w"), step_id("a"));
+    let read =
+        |body: &Value| ReportStep::parse(Json::of(body).root(), "", workflow_id("w"), step_id("a"));
     let full = read(
         &json!({"status": "completed", "serverId": "s1", "instanceId": "i1", "attempt": 2,
                             "result": {"b": 1, "a": 2}, "occurredAt": 5}),
@@ -246,8 +247,11 @@ fn reports_are_read_whole() {
 
 #[test]
 fn endings_are_read_whole() {
-    let read =
-        |kind: EndKind, body: Option<&Value>| EndWorkflow::parse(kind, body, "", workflow_id("w"));
+    let read = |kind: EndKind, body: Option<&Value>| {
+        let body = body.map(Json::of);
+        let body = body.as_ref().map(Json::root);
+        EndWorkflow::parse(kind, body, "", workflow_id("w"))
+    };
     let ending = |kind: EndKind, body: &Value| read(kind, Some(body)).expect("an ending").ending;
     assert_eq!(
         read(EndKind::Complete, None).expect("an ending").ending,

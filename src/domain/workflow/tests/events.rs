@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::support::{World, kinds, refused, start};
 use crate::domain::{
-    Command, EventType, FieldError,
+    Command, EventType, FieldError, Json,
     command::{Ending, SwitchPattern},
 };
 
 fn read(kind: &str, server: Option<&str>, data: &Value) -> Result<Command, Vec<FieldError>> {
     let server = server.map(|id| id.parse().expect("an id"));
     let kind = EventType::parse(kind).expect("a type");
-    Command::from_workflow_event(&kind, server.as_ref(), data, "/2/data")
+    Command::from_workflow_event(&kind, server.as_ref(), Json::of(data).root(), "/2/data")
         .expect("one of workflows and patterns")
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::{report, start, step_id, workflow_id};
+use crate::domain::Json;
 use crate::domain::{
     Command, Event, EventData, Policy, State,
     command::{Deregister, Register, ReportStep},
@@ -59,8 +60,8 @@ impl Fleet {
     fn register(&mut self, instance: Option<&str>) {
         let mut body = json!({"id": "s1", "name": "S", "transport": "http"});
         body["instanceId"] = instance.map_or(Value::Null, Value::from);
-        let register =
-            Register::parse(&body, "", || unreachable!("it has an id")).expect("a server");
+        let register = Register::parse(Json::of(&body).root(), "", || unreachable!("it has an id"))
+            .expect("a server");
         self.command(&Command::Register(Box::new(register)));
     }
 

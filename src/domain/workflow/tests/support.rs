@@ -41,7 +41,8 @@ pub(super) fn server_id(id: &str) -> ServerId {
 }
 
 pub(super) fn start(definition: &Value) -> StartWorkflow {
-    StartWorkflow::parse(definition, "", || workflow_id("w")).expect("a definition")
+    StartWorkflow::parse(Json::of(definition).root(), "", || workflow_id("w"))
+        .expect("a definition")
 }
 
 /// A report in one line: `"a completed by s1 #2"`: step, status, `by` server, `/` instance, `#` attempt.

@@ -220,7 +220,7 @@ fn answers_are_bounded_in_bytes_and_the_oldest_go_first() {
         timestamp,
         sequence: 0,
         status: 200,
-        body: Some(Json::trusted(&"1".repeat(bytes))),
+        body: Some(Json::trusted("1".repeat(bytes))),
     };
     for key in 0..10 {
         let answers = [answer(key, i64::from(key), 1000)];
@@ -262,7 +262,7 @@ fn bytes_of_events_are_bounded_whatever_else_is_kept() {
         timestamp: 1,
         sequence: 0,
         status: 200,
-        body: Some(Json::trusted(&"1".repeat(2_000_000))),
+        body: Some(Json::trusted("1".repeat(2_000_000))),
     };
     log.writer.append(&[], &[answer]).expect("appended");
     let bound = Retention {
