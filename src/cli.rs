@@ -8,6 +8,7 @@ mod key;
 mod log;
 mod man;
 mod pinned;
+mod preflight;
 mod run;
 #[cfg(feature = "client")]
 mod terminal;
@@ -17,7 +18,8 @@ use std::{io, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::{self, Config};
+use self::preflight::Kind;
+use crate::config::{self, Config, Mistakes, Reading, Warning};
 
 /// A durable, resumable event hub for fleets of MCP servers: plain POSTs in, Server-Sent Events out.
 #[derive(Debug, Parser)]
@@ -31,7 +33,7 @@ struct Cli {
 enum Action {
     /// Serve until SIGTERM or SIGINT; what happens where nothing else is asked for.
     Serve,
-    /// Print the settings in force, or every mistake in them.
+    /// Print the settings in force, or every mistake that a start would stumble over.
     Check,
     /// Ask the hub that these settings describe whether it is ready; for containers.
     Healthcheck,
@@ -75,11 +77,8 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match cli.action.unwrap_or(Action::Serve) {
-        Action::Serve => with_settings(run::serve),
-        Action::Check => with_settings(|config| {
-            print!("{}", config::effective(&config));
-            ExitCode::SUCCESS
-        }),
+        Action::Serve => start(),
+        Action::Check => check(),
         Action::Healthcheck => with_settings(|config| healthcheck::ask(&config)),
         #[cfg(feature = "client")]
         Action::Tail(tail) => terminal::tail(&tail),
@@ -112,16 +111,80 @@ fn command() -> clap::Command {
 fn with_settings(act: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     match Config::load() {
         Ok((config, warnings)) => {
-            for warning in warnings {
-                eprintln!("warning: {warning}");
-            }
+            tell(&warnings);
             act(config)
         }
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            ExitCode::from(USAGE)
+        Err(mistakes) => refuse(&mistakes),
+    }
+}
+
+/// Serves, unless something stands in the way; whatever does is told at once.
+fn start() -> ExitCode {
+    let Reading {
+        config,
+        warnings,
+        mut mistakes,
+    } = Config::read();
+    tell(&warnings);
+    let (named, places): (Vec<_>, Vec<_>) = preflight::look(&config, &mistakes)
+        .into_iter()
+        .partition(|finding| finding.kind == Kind::Setting);
+    mistakes.extend(named.into_iter().map(|finding| finding.mistake));
+    if mistakes.is_empty() {
+        for place in &places {
+            eprintln!("error: {}", place.mistake.problem);
+        }
+        return match places.as_slice() {
+            [] => run::serve(config),
+            _ => ExitCode::FAILURE,
+        };
+    }
+    mistakes.extend(places.into_iter().map(|finding| finding.mistake));
+    refuse(&Mistakes(mistakes))
+}
+
+/// Prints the settings in force, or all that a start would stumble over. What is taken by another process is a warning
+/// here: it may be this hub, running while its next settings are looked at.
+fn check() -> ExitCode {
+    let Reading {
+        config,
+        warnings,
+        mut mistakes,
+    } = Config::read();
+    tell(&warnings);
+    let mut is_open = false;
+    for finding in preflight::look(&config, &mistakes) {
+        match finding.kind {
+            Kind::Taken => {
+                is_open = true;
+                eprintln!(
+                    "warning: {}; a start fails as long as it is",
+                    finding.mistake
+                );
+            }
+            Kind::Setting | Kind::Place => mistakes.push(finding.mistake),
         }
     }
+    if !is_open && mistakes.is_empty() {
+        mistakes.extend(preflight::look_into_log(&config));
+    }
+    if mistakes.is_empty() {
+        print!("{}", config::effective(&config));
+        ExitCode::SUCCESS
+    } else {
+        refuse(&Mistakes(mistakes))
+    }
+}
+
+fn tell(warnings: &[Warning]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+fn refuse(mistakes: &Mistakes) -> ExitCode {
+    eprintln!("{mistakes}");
+    ExitCode::from(USAGE)
 }
 
 fn failed(error: &dyn std::error::Error) -> ExitCode {

@@ -376,6 +376,12 @@ impl Config {
     /// Every mistake at once: values out of bounds, values that contradict each other, text that isn't
     /// UTF-8, lines of `.env` that can't be read.
     pub fn load() -> Result<(Self, Vec<Warning>), Mistakes> {
+        Self::read().into_result()
+    }
+
+    /// The same, to be looked at further: what couldn't be read stands at its default.
+    #[must_use]
+    pub fn read() -> Reading {
         let mut mistakes = Vec::new();
         let mut vars = BTreeMap::new();
         read_dotenv(&mut vars, &mut mistakes);
@@ -384,6 +390,8 @@ impl Config {
                 continue;
             };
             match value.into_string() {
+                // An empty variable is an unset one, so that of .env counts.
+                Ok(value) if value.trim().is_empty() => {}
                 Ok(value) => _ = vars.insert(name, value),
                 Err(_) if table::is_ours(&name) => {
                     mistakes.push(Mistake::new(name, None, "must be text in UTF-8"));
@@ -391,14 +399,11 @@ impl Config {
                 Err(_) => {}
             }
         }
-        let read = Self::from_vars(vars);
-        match read {
-            Ok(read) if mistakes.is_empty() => Ok(read),
-            Ok(_) => Err(Mistakes(mistakes)),
-            Err(more) => {
-                mistakes.extend(more.0);
-                Err(Mistakes(mistakes))
-            }
+        let mut reading = Reading::of(vars);
+        mistakes.append(&mut reading.mistakes);
+        Reading {
+            mistakes,
+            ..reading
         }
     }
 
@@ -410,7 +415,24 @@ impl Config {
     pub fn from_vars(
         vars: impl IntoIterator<Item = (String, String)>,
     ) -> Result<(Self, Vec<Warning>), Mistakes> {
-        let mut config = Self::default();
+        Reading::of(vars).into_result()
+    }
+}
+
+/// What was read, mistakes and all.
+#[derive(Debug)]
+pub struct Reading {
+    /// The settings; what couldn't be read stands at its default.
+    pub config: Config,
+    /// What is probably not meant.
+    pub warnings: Vec<Warning>,
+    /// What can't be used.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Reading {
+    fn of(vars: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut config = Config::default();
         let (mut warnings, mut mistakes) = (Vec::new(), Vec::new());
         let vars: BTreeMap<String, String> = vars.into_iter().collect();
         for (name, value) in &vars {
@@ -427,10 +449,18 @@ impl Config {
             }
         }
         warnings.extend(cross::check(&config, &mut mistakes));
-        if mistakes.is_empty() {
-            Ok((config, warnings))
+        Self {
+            config,
+            warnings,
+            mistakes,
+        }
+    }
+
+    fn into_result(self) -> Result<(Config, Vec<Warning>), Mistakes> {
+        if self.mistakes.is_empty() {
+            Ok((self.config, self.warnings))
         } else {
-            Err(Mistakes(mistakes))
+            Err(Mistakes(self.mistakes))
         }
     }
 }
@@ -439,9 +469,9 @@ impl Config {
 const DOTENV: &str = ".env";
 
 fn read_dotenv(vars: &mut BTreeMap<String, String>, mistakes: &mut Vec<Mistake>) {
-    let lines = match dotenvy::from_path_iter(DOTENV) {
-        Ok(lines) => lines,
-        Err(error) if error.not_found() => return,
+    let text = match std::fs::read(DOTENV) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => {
             mistakes.push(Mistake::new(
                 DOTENV,
@@ -451,8 +481,12 @@ fn read_dotenv(vars: &mut BTreeMap<String, String>, mistakes: &mut Vec<Mistake>)
             return;
         }
     };
+    // A byte order mark says nothing in UTF-8.
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    let lines = dotenvy::from_read_iter(text);
     for line in lines {
         match line {
+            Ok((_, value)) if value.trim().is_empty() => {}
             Ok((name, value)) => _ = vars.insert(name, value),
             Err(dotenvy::Error::LineParse(line, at)) => {
                 // The line may hold a secret: only what stands before its `=` is told.

@@ -150,6 +150,31 @@ pub struct Limited {
     pub retry_after: u64,
 }
 
+/// What is wrong with the files that the settings name: each with the variable, all at once. A start reads them again
+/// when it opens the door.
+#[must_use]
+pub fn mistakes(config: &Config) -> Vec<(&'static str, String)> {
+    let (auth, mut found) = (&config.auth, Vec::new());
+    if let Some(path) = &auth.api_keys
+        && let Err(error) = Keys::load(path)
+    {
+        found.push(("INTEGRATION_API_KEYS_FILE", error.to_string()));
+    }
+    if let Err(problem) = Verifier::new(auth) {
+        found.push(("INTEGRATION_JWKS", problem));
+    }
+    if let Some(files) = &config.tls {
+        found.extend(tls::mistakes(files));
+    }
+    let sealed_by_file = auth.session_secret.is_none() && auth.has_credentials() && config.enabled;
+    if let Some(folder) = config.data_dir.as_deref().filter(|_| sealed_by_file)
+        && let Err(error) = session::may_read(folder)
+    {
+        found.push(("INTEGRATION_DATA_DIR", error.to_string()));
+    }
+    found
+}
+
 impl Shown {
     /// Everybody, on a hub that asks nobody.
     #[must_use]

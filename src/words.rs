@@ -1,5 +1,7 @@
 //! What people write, read in one place: the known word that one nearly is, and lengths of time.
 
+use std::borrow::Cow;
+
 /// The known word that is nearest to this one, where one is near enough to be meant: a third of its letters may
 /// differ. How a name joins its parts (`serverId`, `server_id`, `SERVER-ID`) doesn't count.
 #[must_use]
@@ -38,6 +40,24 @@ fn bare(word: &str) -> String {
         .filter(|c| !matches!(c, '_' | '-'))
         .flat_map(char::to_lowercase)
         .collect()
+}
+
+/// The text with what stands before the `@` of an address left out: a name and a password are nobody's business. What
+/// merely looks like one goes too.
+#[must_use]
+pub fn without_passwords(text: &str) -> Cow<'_, str> {
+    let Some(at) = text.find("://").map(|at| at + 3) else {
+        return Cow::Borrowed(text);
+    };
+    let (before, rest) = text.split_at(at);
+    let end = rest.find(|c: char| c.is_whitespace() || c == ',');
+    let (address, after) = rest.split_at(end.unwrap_or(rest.len()));
+    let after = without_passwords(after);
+    match (address.rfind('@'), after) {
+        (None, Cow::Borrowed(_)) => Cow::Borrowed(text),
+        (None, after) => Cow::Owned(format!("{before}{address}{after}")),
+        (Some(at), after) => Cow::Owned(format!("{before}***{}{after}", &address[at..])),
+    }
 }
 
 /// Units of time in milliseconds, the largest first.
@@ -108,6 +128,23 @@ mod tests {
         }
         assert_eq!(nearest(&"x".repeat(100_000), known), None);
         assert_eq!(nearest("a", []), None);
+    }
+
+    #[test]
+    fn what_stands_before_the_at_of_an_address_is_left_out() {
+        for (text, shown) in [
+            ("https://u:p@host/x", "https://***@host/x"),
+            ("https://u:p/w@host:1", "https://***@host:1"),
+            (
+                "at https://token@a, https://b:c@d",
+                "at https://***@a, https://***@d",
+            ),
+            ("https://host/jwks and a@b", "https://host/jwks and a@b"),
+            ("https://a, https://b:c@d", "https://a, https://***@d"),
+            ("keys.json", "keys.json"),
+        ] {
+            assert_eq!(without_passwords(text), shown);
+        }
     }
 
     #[test]

@@ -43,15 +43,7 @@ pub(super) fn serve(mut config: Config) -> ExitCode {
 async fn serve_here(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = CancellationToken::new();
     let signals = Signals::new()?;
-    let listener = bind(&config.listen.host, config.listen.port).map_err(|error| {
-        let (host, port) = (&config.listen.host, config.listen.port);
-        io::Error::new(
-            error.kind(),
-            format!(
-                "can't listen on {host} port {port} (INTEGRATION_SSE_HOST, INTEGRATION_SSE_PORT): {error}"
-            ),
-        )
-    })?;
+    let listener = bind(&config.listen.host, config.listen.port)?;
     let scheme = if config.tls.is_some() {
         "https"
     } else {
@@ -65,7 +57,21 @@ async fn serve_here(config: Config) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Listens on the first address of the name that can be had.
-fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+///
+/// # Errors
+/// Why there is none, in words that name the settings.
+pub(super) fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    first_of(host, port).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            format!(
+                "can't listen on {host} port {port} (INTEGRATION_SSE_HOST, INTEGRATION_SSE_PORT): {error}"
+            ),
+        )
+    })
+}
+
+fn first_of(host: &str, port: u16) -> io::Result<TcpListener> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in (host, port).to_socket_addrs()? {
         match bind_address(address) {

@@ -17,16 +17,17 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// Puts a mistake together.
-    pub(super) fn new(
+    /// Puts a mistake together, without the passwords of addresses.
+    pub(crate) fn new(
         name: impl Into<String>,
         value: Option<String>,
         problem: impl Into<String>,
     ) -> Self {
+        let shown = |text: String| words::without_passwords(&text).into_owned();
         Self {
             name: name.into(),
-            value,
-            problem: problem.into(),
+            value: value.map(shown),
+            problem: shown(problem.into()),
         }
     }
 }

@@ -253,7 +253,7 @@ pub const SETTINGS: &[Setting] = &[
         jwks,
         |source: &Option<JwksSource>| match source {
             Some(JwksSource::File(file)) => file.display().to_string(),
-            Some(JwksSource::Url(url)) => url.clone(),
+            Some(JwksSource::Url(url)) => crate::words::without_passwords(url).into_owned(),
             None => String::new(),
         }
     ),

@@ -30,7 +30,10 @@ use super::{
     rights::{Restrictions, Rights, meant, scopes},
     ring_provider,
 };
-use crate::config::{Auth, JwksSource, SigningAlgorithm};
+use crate::{
+    config::{Auth, JwksSource, SigningAlgorithm},
+    words::without_passwords,
+};
 
 /// How far two clocks may be apart.
 const LEEWAY_MS: i64 = 5000;
@@ -352,6 +355,7 @@ impl PublicKeys {
             }
             Ok(set) => self.keep(set),
             Err(error) => {
+                let url = without_passwords(url);
                 warn!("{url} gives no keys of tokens, the old ones stay in force: {error}")
             }
         }
@@ -387,6 +391,8 @@ fn parse_set(bytes: &[u8]) -> Result<JwkSet, String> {
     struct Loose {
         keys: Vec<serde_json::Value>,
     }
+    // A byte order mark says nothing in UTF-8.
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let loose: Loose = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let keys = loose.keys.into_iter().filter_map(|mut key| {
         // The same by its newer name, which the library doesn't know.

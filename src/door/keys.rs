@@ -131,7 +131,9 @@ impl KeyFile {
         let file = File::open(path).map_err(io)?;
         let text = io::read_to_string(io::Read::take(file, MOST_BYTES)).map_err(io)?;
         check_names(&text).map_err(|problem| malformed(path, problem))?;
-        serde_json::from_str(&text).map_err(|error| malformed(path, error.to_string()))
+        // A byte order mark says nothing in UTF-8.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        serde_json::from_str(text).map_err(|error| malformed(path, error.to_string()))
     }
 
     /// Adds a key to the file, which is made where it isn't there yet, and hands back the key itself: the only

@@ -195,10 +195,28 @@ impl CookieName {
     }
 }
 
+/// Whether the secret that is kept in the data directory, if any is, can be read.
+///
+/// # Errors
+/// Why not.
+pub(super) fn may_read(folder: &Path) -> io::Result<()> {
+    let path = folder.join(KEPT);
+    match fs::read(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The file that keeps the secret.
+const KEPT: &str = "session.key";
+
 fn kept_secret(folder: &Path) -> io::Result<Vec<u8>> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
 
-    let path = folder.join("session.key");
+    let path = folder.join(KEPT);
     match fs::read(&path) {
         Ok(secret) if secret.len() >= 32 => return Ok(secret),
         Ok(_) => {}

@@ -113,10 +113,38 @@ impl Tls {
     }
 }
 
+/// What is wrong with either file, or with the two of them together. One that isn't named at all is left to whoever
+/// reads the settings.
+pub(super) fn mistakes(files: &config::Tls) -> Vec<(&'static str, String)> {
+    let (cert, key) = ("INTEGRATION_TLS_CERT", "INTEGRATION_TLS_KEY");
+    let mut found = Vec::new();
+    if !files.cert.as_os_str().is_empty()
+        && let Err(problem) = chain(&files.cert)
+    {
+        found.push((cert, problem));
+    }
+    if !files.key.as_os_str().is_empty()
+        && let Err(problem) = private_key(&files.key)
+    {
+        found.push((key, problem));
+    }
+    let named = !files.cert.as_os_str().is_empty() && !files.key.as_os_str().is_empty();
+    if named
+        && found.is_empty()
+        && let Err(error) = read(files)
+    {
+        found.push((cert, error.to_string()));
+    }
+    found
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 fn read(files: &config::Tls) -> Result<ServerConfig, TlsError> {
     let chain = chain(&files.cert).map_err(TlsError::Cert)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key);
-    let key = key.map_err(|error| TlsError::Key(format!("{}: {error}", files.key.display())))?;
+    let key = private_key(&files.key).map_err(TlsError::Key)?;
     let pair = |error: tokio_rustls::rustls::Error| TlsError::Pair(error.to_string());
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -10,6 +10,7 @@ pub(super) mod backup;
 pub mod block;
 mod fetch;
 mod leases;
+pub(super) mod look;
 mod pool;
 mod prune;
 mod read;

@@ -1,6 +1,11 @@
 //! What an operator does to a log by hand: look for damage, copy what is good, back up.
 
-pub use super::sqlite::{backup::backup, salvage::salvage, verify::verify};
+pub use super::sqlite::{
+    backup::backup,
+    look::{is_readable, may_open},
+    salvage::salvage,
+    verify::verify,
+};
 
 /// What [`verify`] found, or [`salvage`] left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

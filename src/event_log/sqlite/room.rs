@@ -20,6 +20,9 @@ const PLENTY: u64 = 4 * BALLAST;
 /// What is written to find out whether a disk is full.
 const TRIED: usize = 64 * 1024;
 
+/// The file that is locked.
+pub(super) const LOCK: &str = "lock";
+
 /// Holds the directory for this process until dropped. The system lets go of it when the process dies.
 #[derive(Debug)]
 pub(super) struct Lock {
@@ -36,7 +39,7 @@ impl Lock {
             directory: directory.to_owned(),
             cause: e.to_string(),
         };
-        let path = directory.join("lock");
+        let path = directory.join(LOCK);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
