@@ -146,7 +146,9 @@ impl Access {
         let (whole, part) = match command {
             Command::Register(register) => (
                 self.sees_server_of(&register.id, &register.tags),
-                Part::Server,
+                Part::Server {
+                    instance: register.instance_id.is_some(),
+                },
             ),
             Command::StartWorkflow(start) => (
                 self.sees_workflow(&start.id),
@@ -172,7 +174,7 @@ impl Access {
                 Part::Step(report.report.clone()),
             ),
             // These answer with ids, or nothing; patterns are for those who hold the whole hub.
-            _ => (true, Part::Server),
+            _ => return Sight::Whole,
         };
         if whole {
             Sight::Whole
@@ -199,7 +201,10 @@ pub enum Sight {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
     /// A server that described itself.
-    Server,
+    Server {
+        /// It said which run of it this is.
+        instance: bool,
+    },
     /// A workflow, with its definition where it was started, and the error that was told.
     Workflow {
         /// It was started, so that the definition is the caller's own.
@@ -230,7 +235,14 @@ impl Sight {
 impl Part {
     fn narrow(&self, body: &mut Members) {
         match self {
-            Self::Server => body.retain(|name, _| SERVER.contains(&name)),
+            Self::Server { instance } => {
+                body.retain(|name, _| SERVER.contains(&name));
+                body.change("connection", |connection| {
+                    let mut connection = Members::of(connection.members().unwrap_or_default());
+                    connection.retain(|name, _| *instance || name != "instanceId");
+                    Json::of(&connection)
+                });
+            }
             Self::Workflow { started, error } => {
                 body.retain(|name, value| match name {
                     "definition" => *started,

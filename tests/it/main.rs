@@ -36,6 +36,7 @@ mod process;
 mod produce;
 mod resume;
 mod retention;
+mod rights;
 mod said;
 mod servers;
 mod snapshot;
