@@ -235,6 +235,12 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// `INTEGRATION_MAX_HEADER_BYTES`: most of a request's head.
     pub header_bytes: usize,
+    /// `INTEGRATION_MAX_HEADER_LINES`: of one request.
+    pub header_lines: usize,
+    /// `INTEGRATION_MAX_CONNECTIONS`: streams included.
+    pub connections: usize,
+    /// `INTEGRATION_MAX_BODIES_BYTES`: of all bodies that are being read.
+    pub bodies_bytes: usize,
     /// `INTEGRATION_MAX_STREAMS_PER_ADDRESS`; 0: no limit of its own.
     pub streams_per_address: usize,
     /// `INTEGRATION_MAX_STREAMS_PER_TOKEN`; 0: no limit of its own.
@@ -339,6 +345,9 @@ impl Default for Config {
                 header_timeout: Duration::from_secs(10),
                 body_timeout: Duration::from_secs(30),
                 header_bytes: 16 * 1024,
+                header_lines: 100,
+                connections: 100_000,
+                bodies_bytes: 64 << 20,
                 streams_per_address: 0,
                 streams_per_token: 0,
                 requests_per_address: 0,

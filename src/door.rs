@@ -35,6 +35,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 
 pub use access::{Access, Denied, Scope, Scopes};
 pub use limits::StreamPlace;
+pub use peer::site;
 pub use rights::{Restrictions, Rights};
 pub use sight::Sight;
 

@@ -2,6 +2,7 @@
 //!
 //! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
 
+mod bodies;
 mod cloudevents;
 mod dashboard;
 pub mod events;
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use tower_http::compression::CompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::{layer::EntranceLayer, problem::Problem};
+use self::{bodies::Bodies, layer::EntranceLayer, problem::Problem};
 use crate::{
     config::Config,
     domain::{Command, Json},
@@ -75,6 +76,8 @@ pub struct Shared {
     parts: Parts,
     /// The text of `/openapi.json`.
     description: Bytes,
+    /// Request bodies that are being read.
+    bodies: Bodies,
 }
 
 impl std::ops::Deref for App {
@@ -149,10 +152,16 @@ impl App {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let description = Json::of(&openapi::document()).as_str().to_owned();
+        let bodies = Bodies::new(parts.config.limits.bodies_bytes);
         Self(Arc::new(Shared {
             parts,
             description: description.into(),
+            bodies,
         }))
+    }
+
+    fn bodies(&self) -> &Bodies {
+        &self.0.bodies
     }
 }
 

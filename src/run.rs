@@ -208,6 +208,8 @@ impl Server {
         let limits = accept::Limits {
             head_timeout: app.config.limits.header_timeout,
             head_bytes: app.config.limits.header_bytes,
+            head_lines: app.config.limits.header_lines,
+            connections: app.config.limits.connections,
             stall_timeout: app.config.stream.stall_timeout,
             tls,
             ..accept::Limits::default()

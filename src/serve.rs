@@ -4,29 +4,34 @@
 //! a stream, its socket goes to the loops of [`Streams`], which write to it themselves: no task, no buffers,
 //! no chunk headers (the stream ends with its connection). Every other connection is hyper's, from its first
 //! byte on. All requests pass the same router with the same layers, whichever way they come.
+//!
+//! One rule for all of them (`docs/security.md` has it as a table): whoever owes something has a time for it, what
+//! waits for a client has a bound, and where there is no more room those go on whose behalf nothing is under way.
 
-mod accept;
+mod answer;
 mod answers;
+mod connections;
 mod direct;
 mod line;
+mod linger;
 mod rewind;
+mod talk;
 #[cfg(test)]
 mod tests;
 
 use std::{
     convert::Infallible,
-    io,
+    io::{self, ErrorKind},
     net::SocketAddr,
+    pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    body::Body,
     extract::ConnectInfo,
-    http::Request,
+    http::{HeaderValue, Request, header::CONNECTION},
     response::{IntoResponse, Response},
 };
 use hyper::{
@@ -36,13 +41,13 @@ use hyper::{
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
+    server::graceful::GracefulConnection,
 };
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    runtime::Handle,
-    time::timeout,
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
@@ -51,11 +56,14 @@ use crate::{
     domain::Limit,
     door::tls::{Encrypted, Tls},
     metrics::Metrics,
-    streams::{Sink, Streams},
+    streams::{Opening, Sink, Streams},
 };
-use accept::{Acceptor, Reception};
-use direct::{Fresh, StreamRequest};
-use line::{Line, Patience, Talk};
+use answer::Answer;
+use connections::{Connections, Entry, Seat};
+use direct::{Fresh, Read};
+use line::{Line, Patience};
+use linger::Endings;
+use talk::Talk;
 
 /// Connections that the kernel keeps until they are accepted: enough for a storm of reconnects, so that
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
@@ -64,17 +72,40 @@ const BACKLOG: i32 = 65_535;
 /// How much more hyper reads of a head than may be, before it gives up by itself.
 const HYPER_BUFFER: usize = 4;
 
+/// What hyper takes of a head's lines without an allocation.
+const HYPER_LINES: usize = 100;
+
+/// Bytes that a client of HTTP/2 may send before they are read: of one request, and of all on a connection.
+const HTTP2_WINDOW: u32 = 64 * 1024;
+
+/// Requests that a client of HTTP/2 may have under way on one connection.
+const HTTP2_REQUESTS: u32 = 256;
+
+/// How long it waits where no socket can be accepted (no file descriptors are left, say).
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it waits where connections are about to go, to make room.
+const MOMENT: Duration = Duration::from_millis(5);
+
+/// How often trouble with accepting is told.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a connection that was told to go may take for what it has begun to write.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// What connections may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Fresh connections whose first head is awaited at a time. More of them wait in the kernel.
-    pub heads: usize,
+    /// Connections at a time, streams included.
+    pub connections: usize,
     /// How long a head may take: from its first byte on, the first one of a connection from the beginning on.
     pub head_timeout: Duration,
     /// How long a client may take nothing of its answer.
     pub stall_timeout: Duration,
     /// Longest request head, in bytes, the request line included.
     pub head_bytes: usize,
+    /// Most header lines of a request.
+    pub head_lines: usize,
     /// Encrypts connections; `None`: plain HTTP.
     pub tls: Option<Tls>,
     /// How long a connection may be idle between two requests.
@@ -86,10 +117,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            heads: 16 * 1024,
+            connections: 100_000,
             head_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
             head_bytes: 16 * 1024,
+            head_lines: HYPER_LINES,
             tls: None,
             idle_timeout: Duration::from_secs(75),
             grace: Duration::from_secs(5),
@@ -117,89 +149,26 @@ pub async fn serve(
     socket.listen(BACKLOG)?;
     // Accepted sockets inherit it: a frame leaves when it is written.
     socket.set_tcp_nodelay(true)?;
-    let graceful = Arc::new(GracefulShutdown::new());
-    let tracker = TaskTracker::new();
-    let cut = CancellationToken::new();
-    let grace = limits.grace;
-    let desk = Desk {
-        door: Arc::new(Door {
-            router,
-            streams,
-            limits: limits.clone(),
-            metrics,
-        }),
-        graceful: graceful.clone(),
-        tracker: tracker.clone(),
-        cut: cut.clone(),
-        runtime: Handle::current(),
+    let endings = Endings {
+        tracker: TaskTracker::new(),
+        cut: CancellationToken::new(),
     };
-    let acceptor = Acceptor::start(listener, &limits, desk)?;
-    shutdown.cancelled().await;
-    drop(acceptor);
-    tracker.close();
-    let _all_ended_in_time = timeout(grace, async {
-        if let Some(graceful) = Arc::into_inner(graceful) {
-            graceful.shutdown().await;
-        }
-        tracker.wait().await;
-    })
-    .await;
-    cut.cancel();
-    tracker.wait().await;
+    let grace = limits.grace;
+    let door = Arc::new(Door {
+        router,
+        streams,
+        connections: Connections::new(limits.connections),
+        limits,
+        metrics,
+        endings: endings.clone(),
+        shutdown,
+    });
+    door.accept(TcpListener::from_std(listener)?).await;
+    endings.tracker.close();
+    let _all_ended_in_time = timeout(grace, endings.tracker.wait()).await;
+    endings.cut.cancel();
+    endings.tracker.wait().await;
     Ok(())
-}
-
-/// Where accepted connections are sent their way, on the accepting thread.
-struct Desk {
-    door: Arc<Door>,
-    graceful: Arc<GracefulShutdown>,
-    tracker: TaskTracker,
-    cut: CancellationToken,
-    runtime: Handle,
-}
-
-impl Reception for Desk {
-    fn asked(&mut self, fresh: Fresh, request: Option<StreamRequest>) {
-        let Some(request) = request else {
-            return self.spawn(
-                self.door
-                    .clone()
-                    .serve(fresh, None, self.graceful.watcher()),
-            );
-        };
-        let mut answered = Box::pin(self.door.clone().answer(
-            fresh,
-            request,
-            self.graceful.watcher(),
-        ));
-        // Most streams know their place without waiting for anything, and need no task.
-        let _inside = self.runtime.enter();
-        if answered
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-        {
-            self.spawn(answered);
-        }
-    }
-
-    fn late(&mut self, mut fresh: Fresh) {
-        self.door.count(Limit::HeaderTimeout);
-        fresh.refuse(answers::head_too_late(self.door.limits.head_timeout));
-    }
-}
-
-impl Desk {
-    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let cut = self.cut.clone();
-        let connection = async move {
-            tokio::select! {
-                () = connection => {}
-                () = cut.cancelled() => {}
-            }
-        };
-        self.tracker.spawn_on(connection, &self.runtime);
-    }
 }
 
 /// What a connection speaks.
@@ -213,11 +182,69 @@ enum Protocol {
 struct Door {
     router: Router,
     streams: Arc<Streams>,
+    connections: Arc<Connections>,
     limits: Limits,
     metrics: Metrics,
+    endings: Endings,
+    shutdown: CancellationToken,
 }
 
 impl Door {
+    /// Accepts until the shutdown, whatever happens meanwhile.
+    async fn accept(self: &Arc<Self>, listener: TcpListener) {
+        let mut told: Option<Instant> = None;
+        let mut trouble = |error: &io::Error| {
+            if told.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
+                told = Some(Instant::now());
+                tracing::warn!("no connection can be accepted: {error}");
+            }
+        };
+        let accepting = async {
+            loop {
+                while self.connections.is_full() {
+                    sleep(MOMENT).await;
+                }
+                match listener.accept().await {
+                    Ok((socket, remote)) => self.receive(socket, remote),
+                    Err(error) if is_the_clients(&error) => {}
+                    Err(error) => {
+                        trouble(&error);
+                        self.count(Limit::Connections);
+                        self.connections.make_room();
+                        sleep(PAUSE).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = accepting => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Gives an accepted connection a task of its own.
+    fn receive(self: &Arc<Self>, socket: TcpStream, remote: SocketAddr) {
+        let cut = self.endings.cut.clone();
+        let door = self.clone();
+        match self.connections.enter(remote) {
+            Entry::Welcome(seat) => self.endings.tracker.spawn(async move {
+                tokio::select! {
+                    () = door.serve(socket, remote, seat) => {}
+                    () = cut.cancelled() => {}
+                }
+            }),
+            Entry::Crowded(seat) => self.endings.tracker.spawn(async move {
+                door.count(Limit::Connections);
+                if door.limits.tls.is_none() {
+                    let problem = answers::crowded(door.limits.connections);
+                    // It was never written to, so there is room.
+                    let _: io::Result<usize> = socket.try_write(&problem.into_http1());
+                    door.endings.hear_out(socket, seat);
+                }
+            }),
+        };
+    }
+
     fn count(&self, limit: Limit) {
         self.metrics
             .limit_reached
@@ -225,51 +252,90 @@ impl Door {
             .inc();
     }
 
-    /// Answers a request for a stream, by a stream or by whatever else the router says.
-    async fn answer(self: Arc<Self>, fresh: Fresh, request: StreamRequest, watcher: Watcher) {
-        let answer = direct::route(&self.router, request, fresh.remote).await;
-        match direct::opening(&answer) {
-            Some(opening) => self.streams.open(opening, Sink::Socket(fresh.socket)),
-            // Boxed, so that a stream's short life here doesn't take the room of hyper's connection.
-            None => Box::pin(self.serve(fresh, Some(Box::new(answer)), watcher)).await,
+    /// Serves a connection: a stream by its loop, everything else by hyper.
+    async fn serve(self: Arc<Self>, socket: TcpStream, remote: SocketAddr, seat: Seat) {
+        if let Some(tls) = &self.limits.tls {
+            // Boxed, like the other rarer ways, so that a plain connection doesn't take the room of this one.
+            return Box::pin(self.encrypted(tls, socket, remote, seat)).await;
+        }
+        let mut fresh = Fresh::new(socket, remote);
+        let most = self.limits.head_bytes;
+        let read = tokio::select! {
+            read = timeout(self.limits.head_timeout, fresh.read_request(most)) => read,
+            () = seat.talk().sent_away() => {
+                self.count(Limit::Connections);
+                return self.refuse(fresh, seat, answers::crowded(self.limits.connections));
+            }
+            () = self.shutdown.cancelled() => return,
+        };
+        let request = match read {
+            Ok(Read::Request(request)) => request,
+            Ok(Read::Gone) => return,
+            Err(_) => {
+                self.count(Limit::HeaderTimeout);
+                let late = answers::head_too_late(self.limits.head_timeout);
+                return self.refuse(fresh, seat, late);
+            }
+        };
+        let first = match request {
+            None => None,
+            Some(request) => {
+                let answer = direct::route(&self.router, request, remote).await;
+                if let Some(opening) = direct::opening(&answer) {
+                    return self.open(opening, fresh, seat);
+                }
+                Some(Box::new(answer))
+            }
+        };
+        let protocol = fresh.protocol();
+        // Boxed, so that a fresh connection and a stream's short life here don't take the room of this.
+        Box::pin(self.hyper(fresh.into_rewind(), protocol, remote, first, false, seat)).await;
+    }
+
+    /// Gives the socket of a stream to its loop.
+    fn open(&self, mut opening: Opening, fresh: Fresh, seat: Seat) {
+        let remote = fresh.remote;
+        match fresh.into_stream() {
+            Ok(socket) => {
+                opening.permit = opening.permit.holding(seat.into_stream());
+                self.streams.open(opening, Sink::Socket(socket));
+            }
+            Err(error) => tracing::warn!("connection from {remote} can't be served: {error}"),
         }
     }
 
-    /// Serves a connection by hyper, after a handshake where it is encrypted; `first` is the answer to its first
-    /// request, where that is known.
-    async fn serve(self: Arc<Self>, fresh: Fresh, first: Option<Box<Response>>, watcher: Watcher) {
-        let remote = fresh.remote;
-        let protocol = fresh.protocol();
-        let io = match fresh.into_tokio() {
-            Ok(io) => io,
+    /// Refuses a client that has begun a request, and ends the connection.
+    fn refuse(&self, fresh: Fresh, seat: Seat, problem: crate::http::problem::Problem) {
+        if fresh.has_spoken() {
+            let socket = fresh.into_rewind().into_inner();
+            // It was never written to, so there is room; who doesn't listen misses it.
+            let _: io::Result<usize> = socket.try_write(&problem.into_http1());
+            self.endings.hear_out(socket, seat);
+        }
+    }
+
+    /// Serves a connection after its handshake.
+    async fn encrypted(&self, tls: &Tls, socket: TcpStream, remote: SocketAddr, seat: Seat) {
+        let accepted = tokio::select! {
+            accepted = tls.accept(socket) => accepted,
+            () = seat.talk().sent_away() => return self.count(Limit::Connections),
+            () = self.shutdown.cancelled() => return,
+        };
+        match accepted {
+            Ok(io) => {
+                let protocol = match io.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => Protocol::Http2,
+                    _ => Protocol::Http1,
+                };
+                self.hyper(io, protocol, remote, None, true, seat).await;
+            }
             Err(error) => {
-                return tracing::warn!("connection from {remote} can't be served: {error}");
-            }
-        };
-        let Some(tls) = &self.limits.tls else {
-            return self
-                .hyper(io, protocol, remote, first, false, watcher)
-                .await;
-        };
-        // Boxed, like the other rarer ways, so that a plain connection doesn't take the room of this one.
-        Box::pin(async {
-            match tls.accept(io.into_inner()).await {
-                Ok(io) => {
-                    let protocol = match io.get_ref().1.alpn_protocol() {
-                        Some(b"h2") => Protocol::Http2,
-                        _ => Protocol::Http1,
-                    };
-                    self.hyper(io, protocol, remote, first, true, watcher).await;
+                if error.kind() == ErrorKind::TimedOut {
+                    self.count(Limit::HeaderTimeout);
                 }
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::TimedOut {
-                        self.count(Limit::HeaderTimeout);
-                    }
-                    tracing::debug!("no TLS with {remote}: {error}");
-                }
+                tracing::debug!("no TLS with {remote}: {error}");
             }
-        })
-        .await;
+        }
     }
 
     /// Serves a connection by hyper; `first` is the answer to its first request, where that is known.
@@ -280,70 +346,165 @@ impl Door {
         remote: SocketAddr,
         first: Option<Box<Response>>,
         encrypted: bool,
-        watcher: Watcher,
+        seat: Seat,
     ) {
         let first = Mutex::new(first);
-        let most = self.limits.head_bytes;
-        let talk = Arc::new(Talk::default());
+        let limits = &self.limits;
         let patience = Patience {
-            head: self.limits.head_timeout,
-            stall: self.limits.stall_timeout,
-            head_bytes: most,
+            head: limits.head_timeout,
+            stall: limits.stall_timeout,
+            head_bytes: limits.head_bytes,
+            head_lines: limits.head_lines,
         };
+        let talk = seat.talk().clone();
         let reached = self.metrics.limit_reached.clone();
-        let io = Line::new(io, talk.clone(), patience, reached);
+        let io = Line::new(io, seat, self.endings.clone(), patience, reached);
         let service = service_fn(|request: Request<Incoming>| {
-            let asking = talk.ask(request.version());
+            let too_much = self.too_much(&request);
+            let (asking, mut request) = talk.ask(request);
             let known = first.lock().take();
-            let is_large = known.is_none() && head_size(&request) > most;
-            if is_large {
-                self.count(Limit::HeaderBytes);
-            }
             let mut router = self.router.clone();
             async move {
-                let _asking = asking;
-                if let Some(answer) = known {
-                    return Ok::<_, Infallible>(*answer);
+                let talk = asking.talk().clone();
+                let mut answer = if let Some(answer) = known {
+                    *answer
+                } else if let Some(answer) = too_much {
+                    answer
+                } else {
+                    request.extensions_mut().insert(ConnectInfo(remote));
+                    if encrypted {
+                        request.extensions_mut().insert(Encrypted);
+                    }
+                    let Ok(answer) = router.call(request).await;
+                    answer
+                };
+                if talk.is_mixed() {
+                    return Ok::<_, Infallible>(
+                        answer.map(|body| Answer::over_http2(body, asking)),
+                    );
                 }
-                if is_large {
-                    return Ok(answers::head_too_large(most).into_response());
+                if talk.has_unread().await {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                    talk.linger();
                 }
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(ConnectInfo(remote));
-                if encrypted {
-                    request.extensions_mut().insert(Encrypted);
-                }
-                router.call(request).await
+                Ok(answer.map(|body| Answer::over_http1(body, asking)))
             }
         });
         let io = TokioIo::new(io);
         let ended = match protocol {
             Protocol::Http1 => {
-                let connection = http1::Builder::new()
+                let mut builder = http1::Builder::new();
+                if limits.head_lines != HYPER_LINES {
+                    builder.max_headers(limits.head_lines);
+                }
+                let connection = builder
                     .timer(TokioTimer::new())
                     // Who has sent its request and shut its side still waits for the answer.
                     .half_close(true)
-                    .header_read_timeout(self.limits.idle_timeout)
-                    .max_buf_size(HYPER_BUFFER * most)
+                    .header_read_timeout(limits.idle_timeout)
+                    .max_buf_size(HYPER_BUFFER * limits.head_bytes)
                     // Most answers are short: copied behind their head they leave in one plain write.
                     .writev(false)
                     .serve_connection(io, service);
-                watcher.watch(connection).await
+                let connection = pin!(connection);
+                self.accompany(connection, &talk, pin!(std::future::pending()))
+                    .await
             }
             Protocol::Http2 => {
                 let connection = http2::Builder::new(TokioExecutor::new())
                     .timer(TokioTimer::new())
                     .keep_alive_interval(Duration::from_secs(20))
-                    .max_concurrent_streams(1000)
-                    .max_header_list_size(u32::try_from(most).unwrap_or(u32::MAX))
+                    .max_concurrent_streams(HTTP2_REQUESTS)
+                    .initial_stream_window_size(HTTP2_WINDOW)
+                    .initial_connection_window_size(HTTP2_WINDOW)
+                    .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
                     .serve_connection(io, service);
-                Box::pin(watcher.watch(connection)).await
+                let mut connection = Box::pin(connection);
+                let mut over = Box::pin(self.http2_is_over(&talk));
+                self.accompany(connection.as_mut(), &talk, over.as_mut())
+                    .await
             }
         };
         if let Err(error) = ended {
             tracing::debug!("connection from {remote}: {error}");
         }
     }
+
+    /// Goes with a connection to its end, which comes in order when the hub shuts down, when others need the room,
+    /// or when it is `over` by itself.
+    async fn accompany<C: GracefulConnection>(
+        &self,
+        mut connection: Pin<&mut C>,
+        talk: &Talk,
+        over: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), C::Error> {
+        let may_finish = tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = self.shutdown.cancelled() => true,
+            () = talk.sent_away() => {
+                self.count(Limit::Connections);
+                // It may have begun to ask meanwhile.
+                talk.is_asking()
+            }
+            () = over => false,
+        };
+        connection.as_mut().graceful_shutdown();
+        if may_finish {
+            return connection.await;
+        }
+        timeout(PARTING, connection).await.unwrap_or(Ok(()))
+    }
+
+    /// Returns when a connection of HTTP/2 asks for nothing any more: all that it had was let go because the client
+    /// took nothing of it, or nothing is under way for too long, however often it says that it is there.
+    async fn http2_is_over(&self, talk: &Talk) {
+        let Limits {
+            stall_timeout,
+            idle_timeout,
+            ..
+        } = self.limits;
+        let idle_ms = u64::try_from(idle_timeout.as_millis()).unwrap_or(u64::MAX);
+        let look_every =
+            (stall_timeout.min(idle_timeout) / 4).clamp(MOMENT, Duration::from_secs(5));
+        loop {
+            sleep(look_every).await;
+            let was_stalled = talk.let_go_of_stalled(stall_timeout);
+            if let Some(since) = talk.quiet_since()
+                && talk.has_asked()
+                && (was_stalled || talk.now().saturating_sub(since) >= idle_ms)
+            {
+                return;
+            }
+        }
+    }
+
+    /// The refusal of a head that is too large.
+    fn too_much(&self, request: &Request<Incoming>) -> Option<Response> {
+        let Limits {
+            head_bytes,
+            head_lines,
+            ..
+        } = self.limits;
+        let problem = if head_size(request) > head_bytes {
+            answers::head_too_large(head_bytes)
+        } else if request.headers().len() > head_lines {
+            answers::too_many_headers(head_lines)
+        } else {
+            return None;
+        };
+        problem.limit.iter().for_each(|limit| self.count(*limit));
+        Some(problem.into_response())
+    }
+}
+
+/// Errors of one connection that say nothing about the next.
+fn is_the_clients(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// Bytes of a request's head, about.

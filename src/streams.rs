@@ -149,10 +149,13 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// Keeps something for as long as the stream is open.
+    /// Keeps something for as long as the stream is open, beside what it keeps already.
     #[must_use]
     pub fn holding(mut self, held: impl Any + Send + Sync) -> Self {
-        self.held = Some(Box::new(held));
+        self.held = Some(match self.held.take() {
+            Some(earlier) => Box::new((earlier, held)),
+            None => Box::new(held),
+        });
         self
     }
 }

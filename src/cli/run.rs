@@ -20,6 +20,9 @@ const BACKLOG: i32 = 4096;
 /// Files that are left to the log, to producers and to operators when streams take all they may.
 const SPARE_FILES: u64 = 256;
 
+/// Files that are left to the log and the hub itself when connections take all they may.
+const SPARE_OF_CONNECTIONS: u64 = 128;
+
 /// Serves until a signal; the first one drains, a second one ends the process at once.
 pub(super) fn serve(mut config: Config) -> ExitCode {
     start_logs(&config.log);
@@ -98,7 +101,7 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Raises the limit of open files as far as it goes, and keeps the streams below it.
+/// Raises the limit of open files as far as it goes, and keeps streams and connections below it.
 fn cap_clients(config: &mut Config) {
     let files = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => files,
@@ -107,8 +110,10 @@ fn cap_clients(config: &mut Config) {
             return;
         }
     };
+    let connections = &mut config.limits.connections;
+    *connections = capped(*connections, files, SPARE_OF_CONNECTIONS);
     let wanted = config.stream.max_clients;
-    let most = capped(wanted, files);
+    let most = capped(wanted, files, SPARE_FILES);
     config.stream.max_clients = most;
     if most < wanted && wanted == Config::default().stream.max_clients {
         info!(
@@ -124,9 +129,9 @@ fn cap_clients(config: &mut Config) {
     }
 }
 
-/// Streams that fit under a limit of open files; at least one.
-fn capped(wanted: usize, files: u64) -> usize {
-    let room = usize::try_from(files.saturating_sub(SPARE_FILES)).unwrap_or(usize::MAX);
+/// Sockets that fit under a limit of open files, beside so many of other kinds; at least one.
+fn capped(wanted: usize, files: u64, spare: u64) -> usize {
+    let room = usize::try_from(files.saturating_sub(spare)).unwrap_or(usize::MAX);
     wanted.min(room.max(1))
 }
 
@@ -191,7 +196,11 @@ mod tests {
             (10, 266, 10),
             (10, 100, 1),
         ] {
-            assert_eq!(capped(wanted, files), capped_to, "{wanted} of {files}");
+            assert_eq!(
+                capped(wanted, files, SPARE_FILES),
+                capped_to,
+                "{wanted} of {files}"
+            );
         }
     }
 

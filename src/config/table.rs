@@ -354,6 +354,32 @@ pub const SETTINGS: &[Setting] = &[
     ),
     row!(
         LIMITS,
+        "INTEGRATION_MAX_HEADER_LINES",
+        "The most header lines of a request.",
+        limits.header_lines,
+        |text| number(text, 16..=1000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_CONNECTIONS",
+        "Connections at a time, streams included; at most the limit of open files less 128. Where there are more, those on which \
+         nothing is under way make room.",
+        limits.connections,
+        |text| number(text, 1..=10_000_000),
+        usize::to_string
+    ),
+    row!(
+        LIMITS,
+        "INTEGRATION_MAX_BODIES_BYTES",
+        "Bytes of all bodies that are being read. Where there are more, the body that was begun first is refused.",
+        limits.bodies_bytes,
+        |text| size(text, 1 << 20..=1 << 40)
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        |bytes: &usize| show_size(*bytes as u64)
+    ),
+    row!(
+        LIMITS,
         "INTEGRATION_MAX_STREAMS_PER_ADDRESS",
         "Open streams of one address (an IPv6 net of 64 bits counts as one). 0: no limit of its own.",
         limits.streams_per_address,

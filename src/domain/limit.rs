@@ -13,8 +13,14 @@ pub enum Limit {
     BodyTimeout,
     /// Bytes of a request's head.
     HeaderBytes,
+    /// Lines of a request's head.
+    HeaderLines,
     /// Bytes of a request's body.
     BodyBytes,
+    /// Bytes of all bodies that are being read.
+    BodiesBytes,
+    /// Connections, streams included.
+    Connections,
     /// Levels of nested arrays and objects.
     JsonDepth,
     /// Characters of an id.
@@ -45,11 +51,14 @@ pub enum Limit {
 
 impl Limit {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::HeaderTimeout,
         Self::BodyTimeout,
         Self::HeaderBytes,
+        Self::HeaderLines,
         Self::BodyBytes,
+        Self::BodiesBytes,
+        Self::Connections,
         Self::JsonDepth,
         Self::IdLength,
         Self::Tags,
@@ -82,7 +91,10 @@ impl Limit {
             Self::HeaderTimeout => ("header_timeout", "INTEGRATION_HEADER_TIMEOUT_MS"),
             Self::BodyTimeout => ("body_timeout", "INTEGRATION_BODY_TIMEOUT_MS"),
             Self::HeaderBytes => ("header_bytes", "INTEGRATION_MAX_HEADER_BYTES"),
+            Self::HeaderLines => ("header_lines", "INTEGRATION_MAX_HEADER_LINES"),
             Self::BodyBytes => ("body_bytes", "INTEGRATION_MAX_BODY_BYTES"),
+            Self::BodiesBytes => ("bodies_bytes", "INTEGRATION_MAX_BODIES_BYTES"),
+            Self::Connections => ("connections", "INTEGRATION_MAX_CONNECTIONS"),
             Self::JsonDepth => ("json_depth", "INTEGRATION_MAX_JSON_DEPTH"),
             Self::IdLength => ("id_length", "INTEGRATION_MAX_ID_LENGTH"),
             Self::Tags => ("tags", "INTEGRATION_MAX_TAGS"),
@@ -111,6 +123,7 @@ impl Limit {
         matches!(
             self,
             Self::HeaderBytes
+                | Self::HeaderLines
                 | Self::BodyBytes
                 | Self::JsonDepth
                 | Self::IdLength

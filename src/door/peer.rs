@@ -6,7 +6,8 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 /// What counts as one address for limits: an IPv6 net of 64 bits is one site's, who may use all of it.
-pub(super) fn site(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let bits = u128::from(v6) & !u128::from(u64::MAX);

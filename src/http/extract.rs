@@ -3,7 +3,7 @@
 //! Nothing here reads more or waits longer than the settings allow.
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE, request::Parts},
 };
@@ -12,7 +12,11 @@ use http_body::Body as _;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{App, problem::Problem};
+use super::{
+    App,
+    bodies::{Bodies, Incomplete},
+    problem::Problem,
+};
 use crate::{
     config::Limits,
     domain::{
@@ -95,7 +99,7 @@ impl FromRequest<App> for RawChange {
         refuse_encoded(&parts.headers)?;
         let given = given_key(&parts.headers)?.map(str::to_owned);
         let limits = &app.config.limits;
-        let body = without_mark(read_body(body, limits).await?);
+        let body = without_mark(read_body(body, limits, app.bodies()).await?);
         // Where nothing less is allowed, whoever reads the body finds out by itself.
         if limits.json_depth < MAX_DEPTH && depth(&body) > limits.json_depth {
             return Err(too_deep(limits.json_depth));
@@ -247,7 +251,7 @@ fn too_deep(most: usize) -> Problem {
     .reaching(Limit::JsonDepth, Some(most))
 }
 
-async fn read_body(body: Body, limits: &Limits) -> Result<Bytes, Problem> {
+async fn read_body(body: Body, limits: &Limits, bodies: &Bodies) -> Result<Bytes, Problem> {
     let (most, patience) = (limits.body_bytes, limits.body_timeout);
     if body.is_end_stream() {
         return Ok(Bytes::new());
@@ -255,15 +259,16 @@ async fn read_body(body: Body, limits: &Limits) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > most as u64 {
         return Err(too_large(most));
     }
-    match tokio::time::timeout(patience, to_bytes(body, most)).await {
+    match tokio::time::timeout(patience, bodies.read(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => Err(too_large(most)),
-        Ok(Err(_)) => Err(Problem::new(
+        Ok(Err(Incomplete::TooLarge)) => Err(too_large(most)),
+        Ok(Err(Incomplete::Broken)) => Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "incomplete-body",
             "The body is incomplete",
             "the body ended before its announced length, or its framing is broken",
         )),
+        Ok(Err(Incomplete::GivenUp)) => Err(too_many_bodies(limits.bodies_bytes)),
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "request-timeout",
@@ -290,8 +295,18 @@ fn without_mark(body: Bytes) -> Bytes {
     }
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|e| e.is::<http_body_util::LengthLimitError>())
+fn too_many_bodies(most: usize) -> Problem {
+    Problem::unavailable(
+        "overloaded",
+        "Too many bodies arrive at once",
+        format!(
+            "the bodies that are arriving hold more than {most} bytes, which {} sets, and this one was begun first; \
+             nothing was changed",
+            Limit::BodiesBytes.setting()
+        ),
+        1,
+    )
+    .reaching(Limit::BodiesBytes, Some(most))
 }
 
 fn too_large(most: usize) -> Problem {

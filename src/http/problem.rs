@@ -295,9 +295,11 @@ impl Problem {
     #[must_use]
     pub fn into_http1(self) -> Bytes {
         let body = self.body();
+        let retry = self.retry_after;
+        let retry = retry.map_or_else(String::new, |after| format!("retry-after: {after}\r\n"));
         format!(
             "HTTP/1.1 {}\r\ncontent-type: {TYPE}\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n\
-             content-length: {}\r\nconnection: close\r\n\r\n{}",
+             {retry}content-length: {}\r\nconnection: close\r\n\r\n{}",
             self.status,
             body.as_str().len(),
             body.as_str()

@@ -44,3 +44,34 @@ pub(super) fn no_http() -> Problem {
         "the request line or a header isn't HTTP/1.1",
     )
 }
+
+/// `431`: a head of more than `most` lines.
+pub(super) fn too_many_headers(most: usize) -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "too-many-headers",
+        "The request has too many headers",
+        format!(
+            "a request may have {most} header lines, which {} sets",
+            Limit::HeaderLines.setting()
+        ),
+    )
+    .reaching(Limit::HeaderLines, Some(most))
+}
+
+/// `503`: there is no room for another connection, and none of the others can go.
+pub(super) fn crowded(most: usize) -> Problem {
+    Problem::unavailable(
+        "too-many-connections",
+        "There are too many connections",
+        format!(
+            "the hub has {most} connections, which {} and the limit of open files set, and all of them are busy",
+            Limit::Connections.setting()
+        ),
+        SOON,
+    )
+    .reaching(Limit::Connections, Some(most))
+}
+
+/// Seconds after which another try may find room.
+const SOON: u32 = 1;

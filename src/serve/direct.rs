@@ -2,7 +2,7 @@
 //! frame, and its socket goes to a loop.
 
 use std::{
-    io::{self, ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind},
     net::SocketAddr,
 };
 
@@ -20,12 +20,9 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use super::{Protocol, rewind::Rewind};
-use crate::{
-    http::problem::Problem,
-    streams::{
-        Opening,
-        handoff::{DirectSocket, Handoff},
-    },
+use crate::streams::{
+    Opening,
+    handoff::{DirectSocket, Handoff},
 };
 
 /// How the request line of a stream begins; a space or a question mark follows.
@@ -45,7 +42,7 @@ pub(super) type StreamRequest = Box<Request<Body>>;
 
 /// A connection that hasn't been served yet.
 pub(super) struct Fresh {
-    pub(super) socket: mio::net::TcpStream,
+    socket: TcpStream,
     pub(super) remote: SocketAddr,
     /// What was read of it.
     read: Vec<u8>,
@@ -55,8 +52,6 @@ pub(super) struct Fresh {
 pub(super) enum Read {
     /// A request for a stream, or `None` where the connection is hyper's.
     Request(Option<StreamRequest>),
-    /// More is to come.
-    Partial,
     /// The client closed it.
     Gone,
 }
@@ -84,7 +79,7 @@ pub(super) fn opening(answer: &Response) -> Option<Opening> {
 
 impl Fresh {
     /// A connection of which nothing was read.
-    pub(super) fn new(socket: mio::net::TcpStream, remote: SocketAddr) -> Self {
+    pub(super) fn new(socket: TcpStream, remote: SocketAddr) -> Self {
         Self {
             socket,
             remote,
@@ -92,25 +87,42 @@ impl Fresh {
         }
     }
 
-    /// Reads what is there, and no more than it takes to know its way.
-    pub(super) fn read_request(&mut self, most: usize) -> Read {
+    /// Reads on until it is known what the connection is for, and no further than it takes.
+    pub(super) async fn read_request(&mut self, most: usize) -> Read {
+        loop {
+            if let Some(read) = self.read_what_is_there(most) {
+                return read;
+            }
+            if self.socket.readable().await.is_err() {
+                return Read::Gone;
+            }
+        }
+    }
+
+    /// `None` where more is to come.
+    fn read_what_is_there(&mut self, most: usize) -> Option<Read> {
         let mut buffer = [0; READ];
         loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => return Read::Gone,
+            match self.socket.try_read(&mut buffer) {
+                Ok(0) => return Some(Read::Gone),
                 Ok(count) => {
                     self.read.extend_from_slice(&buffer[..count]);
                     match parse(&self.read, most) {
-                        Parsed::Stream(request) => return Read::Request(Some(request)),
-                        Parsed::Other => return Read::Request(None),
+                        Parsed::Stream(request) => return Some(Read::Request(Some(request))),
+                        Parsed::Other => return Some(Read::Request(None)),
                         Parsed::Partial => {}
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Read::Partial,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return Read::Gone,
+                Err(_) => return Some(Read::Gone),
             }
         }
+    }
+
+    /// Whether the client has begun a request.
+    pub(super) fn has_spoken(&self) -> bool {
+        !self.read.is_empty()
     }
 
     /// What its first bytes say that it speaks: HTTP/2 begins with a preface that no other request has
@@ -123,18 +135,14 @@ impl Fresh {
         }
     }
 
-    /// Refuses a client that has begun a request, and ends the connection.
-    pub(super) fn refuse(&mut self, problem: Problem) {
-        if !self.read.is_empty() {
-            // It was never written to, so there is room; who doesn't listen misses it.
-            let _: io::Result<usize> = self.socket.write(&problem.into_http1());
-        }
+    /// The socket as hyper wants it, what was read of it first.
+    pub(super) fn into_rewind(self) -> Rewind {
+        Rewind::new(self.socket, self.read)
     }
 
-    /// The socket as hyper wants it, what was read of it first.
-    pub(super) fn into_tokio(self) -> io::Result<Rewind> {
-        let socket = TcpStream::from_std(self.socket.into())?;
-        Ok(Rewind::new(socket, self.read))
+    /// The socket as the loops of streams want it.
+    pub(super) fn into_stream(self) -> io::Result<mio::net::TcpStream> {
+        self.socket.into_std().map(mio::net::TcpStream::from_std)
     }
 }
 

@@ -2,22 +2,19 @@
 //! say in its own.
 //!
 //! Hyper knows one time-out for a head, which also runs while a kept connection is idle; here it runs from a head's
-//! first byte on, and on a fresh connection (encrypted or not, HTTP/1.1 or HTTP/2) until its first request is
-//! there. A client that takes nothing of its answer for too long is cut as a stream's is. And where hyper finds no HTTP in what
-//! came it answers a bare status, which leaves as a problem from here.
+//! first byte on, also of one that came together with the request before it, and on a fresh connection (encrypted or
+//! not, HTTP/1.1 or HTTP/2) until its first request is there. A client that takes nothing of its answer for too long is
+//! cut as a stream's is. Where hyper finds no HTTP in what came it answers a bare status, which leaves as a problem from
+//! here. And a client that may still be sending when all is said is heard out.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::http::Version;
 use bytes::{Buf, Bytes};
 use prometheus::IntCounterVec;
 use tokio::{
@@ -25,43 +22,11 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::answers;
+use super::{answers, connections::Seat, linger::Endings, talk::Talk};
 use crate::{domain::Limit, http::problem::Problem};
 
 /// How every bare refusal of hyper's begins. The router's own answers have more headers than these.
 const REFUSAL: &[u8] = b"HTTP/1.1 4";
-
-/// What the service tells the line about the requests of its connection.
-#[derive(Debug, Default)]
-pub(super) struct Talk {
-    /// Requests that came so far.
-    asked: AtomicU64,
-    /// Those of them that have no answer yet.
-    open: AtomicUsize,
-    /// They come over HTTP/2, whose heads and bodies are mixed: only the first one is waited for.
-    mixed: AtomicBool,
-}
-
-impl Talk {
-    /// A request is there, until what this returns is dropped.
-    pub(super) fn ask(self: &Arc<Self>, version: Version) -> Asking {
-        if version == Version::HTTP_2 {
-            self.mixed.store(true, Ordering::Relaxed);
-        }
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Asking(self.clone())
-    }
-}
-
-/// A request that has no answer yet.
-pub(super) struct Asking(Arc<Talk>);
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -72,12 +37,20 @@ pub(super) struct Patience {
     pub(super) stall: Duration,
     /// Longest head, to be named where it is passed.
     pub(super) head_bytes: usize,
+    /// Most lines of a head.
+    pub(super) head_lines: usize,
 }
 
 /// A connection as hyper sees it.
-pub(super) struct Line<I> {
-    io: I,
+pub(super) struct Line<I>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    /// Gone only once the line is.
+    io: Option<I>,
+    seat: Option<Seat>,
     talk: Arc<Talk>,
+    endings: Endings,
     patience: Patience,
     /// Counts limits that are reached.
     reached: IntCounterVec,
@@ -87,36 +60,80 @@ pub(super) struct Line<I> {
     begun: bool,
     /// Anything was read.
     spoken: bool,
+    /// Bytes that came after the last head's end, or since the connection began.
+    behind_head: u64,
+    /// The last bytes of what was read before, in which a head's end may begin.
+    edge: [u8; 3],
     late: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
     /// What is still to be said in hyper's place.
     own: Bytes,
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Line<I> {
-    pub(super) fn new(io: I, talk: Arc<Talk>, patience: Patience, reached: IntCounterVec) -> Self {
+impl<I: AsyncRead + AsyncWrite + Send + Unpin> Line<I> {
+    pub(super) fn new(
+        io: I,
+        seat: Seat,
+        endings: Endings,
+        patience: Patience,
+        reached: IntCounterVec,
+    ) -> Self {
         Self {
-            io,
-            talk,
+            io: Some(io),
+            talk: seat.talk().clone(),
+            seat: Some(seat),
+            endings,
             patience,
             reached,
             heard: 0,
             begun: true,
             spoken: false,
+            behind_head: 0,
+            edge: [0; 3],
             late: None,
             stalled: None,
             own: Bytes::new(),
         }
     }
 
+    fn io(&mut self) -> io::Result<Pin<&mut I>> {
+        self.io
+            .as_mut()
+            .map(Pin::new)
+            .ok_or_else(|| ErrorKind::NotConnected.into())
+    }
+
     /// Whether what is read now belongs to a head. While a request is open it belongs to its body.
     fn awaits_head(&mut self) -> bool {
-        let asked = self.talk.asked.load(Ordering::Relaxed);
-        if asked != self.heard {
-            (self.heard, self.begun, self.late) = (asked, false, None);
+        let asked = self.talk.asked();
+        let mixed = asked > 0 && self.talk.is_mixed();
+        if asked != self.heard && !self.talk.is_asking() {
+            let body = self.talk.body_length();
+            // More than the body has come with it: another head is begun.
+            let begun = !mixed && body.is_some_and(|body| self.behind_head > body);
+            (self.heard, self.begun, self.late) = (asked, begun, None);
+            self.behind_head = if begun {
+                self.behind_head - body.unwrap_or(0)
+            } else {
+                0
+            };
         }
-        let mixed = asked > 0 && self.talk.mixed.load(Ordering::Relaxed);
-        !mixed && self.talk.open.load(Ordering::Relaxed) == 0
+        !mixed && !self.talk.is_asking()
+    }
+
+    /// Looks for the end of a head in what came.
+    fn hear(&mut self, came: &[u8], awaits_head: bool) {
+        if self.talk.is_mixed() {
+            return;
+        }
+        let ends = awaits_head.then(|| last_end(self.edge, came)).flatten();
+        self.behind_head = match ends {
+            Some(end) => (came.len() - end) as u64,
+            None => self.behind_head.saturating_add(came.len() as u64),
+        };
+        for byte in &came[came.len().saturating_sub(3)..] {
+            self.edge = [self.edge[1], self.edge[2], *byte];
+        }
     }
 
     /// The head's time is up: tells a client that has begun one, and ends the reading.
@@ -124,9 +141,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Line<I> {
         self.count(Limit::HeaderTimeout);
         if self.spoken {
             self.own = answers::head_too_late(self.patience.head).into_http1();
+            self.talk.linger();
             // There was nothing else to write, so there is room; who doesn't listen misses it.
-            if self.say(cx).is_ready() {
-                let _flushed: Poll<io::Result<()>> = Pin::new(&mut self.io).poll_flush(cx);
+            if self.say(cx).is_ready()
+                && let Ok(io) = self.io()
+            {
+                let _flushed: Poll<io::Result<()>> = io.poll_flush(cx);
             }
         }
     }
@@ -138,7 +158,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Line<I> {
     /// Writes what is to be said in hyper's place.
     fn say(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.own.has_remaining() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.own))?;
+            let io = self.io.as_mut().ok_or(ErrorKind::NotConnected)?;
+            let written = ready!(Pin::new(io).poll_write(cx, &self.own))?;
             if written == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
@@ -152,9 +173,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Line<I> {
         if !bytes.starts_with(REFUSAL) {
             return false;
         }
-        let Some(problem) = refusal(bytes, self.patience.head_bytes) else {
+        let Some(problem) = refusal(bytes, self.patience, self.behind_head) else {
             return false;
         };
+        self.talk.linger();
         if let Some(limit) = problem.limit {
             self.count(limit);
         }
@@ -168,6 +190,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Line<I> {
         cx: &mut Context<'_>,
         led_to: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.talk.set_writing(led_to.is_pending());
         if led_to.is_ready() {
             self.stalled = None;
             return led_to;
@@ -181,7 +204,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Line<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<I> {
+impl<I: AsyncRead + AsyncWrite + Send + Unpin> AsyncRead for Line<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -190,11 +213,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<I> {
         let this = &mut *self;
         let awaits_head = this.awaits_head();
         let before = into.filled().len();
-        let read = Pin::new(&mut this.io).poll_read(cx, into);
+        let read = this.io()?.poll_read(cx, into);
         if read.is_ready() {
-            let some = into.filled().len() > before;
-            this.spoken |= some;
-            this.begun |= some && awaits_head;
+            let came = &into.filled()[before..];
+            this.spoken |= !came.is_empty();
+            this.begun |= !came.is_empty() && awaits_head;
+            this.hear(came, awaits_head);
             return read;
         }
         if !(awaits_head && this.begun) {
@@ -208,7 +232,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Line<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<I> {
+impl<I: AsyncRead + AsyncWrite + Send + Unpin> AsyncWrite for Line<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -219,21 +243,21 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<I> {
         if this.replaces(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
-        let written = Pin::new(&mut this.io).poll_write(cx, bytes);
+        let written = this.io()?.poll_write(cx, bytes);
         this.unless_stalled(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.say(cx))?;
-        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        let flushed = this.io()?.poll_flush(cx);
         this.unless_stalled(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.say(cx))?;
-        let shut = Pin::new(&mut this.io).poll_shutdown(cx);
+        let shut = this.io()?.poll_shutdown(cx);
         this.unless_stalled(cx, shut)
     }
 
@@ -249,18 +273,42 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Line<I> {
         {
             return Poll::Ready(Ok(only.len()));
         }
-        let written = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        let written = this.io()?.poll_write_vectored(cx, slices);
         this.unless_stalled(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 }
 
+impl<I: AsyncRead + AsyncWrite + Send + Unpin> Drop for Line<I> {
+    fn drop(&mut self) {
+        if self.talk.lingers()
+            && let (Some(io), Some(seat)) = (self.io.take(), self.seat.take())
+        {
+            self.endings.hear_out(io, seat);
+        }
+    }
+}
+
+/// Where the last head that ends in what came ends; `edge` came before it.
+fn last_end(edge: [u8; 3], came: &[u8]) -> Option<usize> {
+    if let Some(at) = memchr::memmem::rfind(came, END) {
+        return Some(at + END.len());
+    }
+    // A head's end that was cut: its last one to three bytes are the first that came.
+    (1..END.len().min(came.len() + 1)).rev().find(|&count| {
+        edge[count - 1..] == END[..END.len() - count] && came[..count] == END[END.len() - count..]
+    })
+}
+
+/// How a head ends.
+const END: &[u8] = b"\r\n\r\n";
+
 /// The problem that stands for a bare refusal of hyper's: a head that ends what there is, and has no body. `None`
 /// for anything else, the router's own answers among them, which say what they hold.
-fn refusal(head: &[u8], most: usize) -> Option<Problem> {
+fn refusal(head: &[u8], patience: Patience, came: u64) -> Option<Problem> {
     let mut headers = [httparse::EMPTY_HEADER; 4];
     let mut response = httparse::Response::new(&mut headers);
     match response.parse(head) {
@@ -276,8 +324,32 @@ fn refusal(head: &[u8], most: usize) -> Option<Problem> {
         return None;
     }
     match response.code? {
-        414 | 431 => Some(answers::head_too_large(most)),
+        431 if came <= patience.head_bytes as u64 => {
+            Some(answers::too_many_headers(patience.head_lines))
+        }
+        414 | 431 => Some(answers::head_too_large(patience.head_bytes)),
         400 => Some(answers::no_http()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_is_cut() {
+        let text = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nGET";
+        let end = text.len() - 3;
+        for cut in 0..text.len() {
+            let (before, came) = text.split_at(cut);
+            let mut edge = [0; 3];
+            for byte in before {
+                edge = [edge[1], edge[2], *byte];
+            }
+            let found = last_end(edge, came).map(|at| cut + at);
+            assert_eq!(found, (cut < end).then_some(end), "{cut}");
+        }
+        assert_eq!(last_end([0; 3], b"\r\n\r\n\r\n\r\nx"), Some(8));
     }
 }

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{rewind::Rewind, *};
 use crate::{
     event_log::memory,
     filter::Filter,
@@ -349,12 +349,78 @@ async fn a_kept_connection_is_small() {
     let door = Arc::new(Door {
         router: Router::new(),
         streams: server.streams.clone(),
+        connections: Connections::new(1),
         limits: Limits::default(),
         metrics: Metrics::new().unwrap(),
+        endings: Endings {
+            tracker: TaskTracker::new(),
+            cut: CancellationToken::new(),
+        },
+        shutdown: CancellationToken::new(),
     });
-    let socket = std::net::TcpStream::connect(server.address).unwrap();
-    let fresh = Fresh::new(mio::net::TcpStream::from_std(socket), server.address);
-    let serving = door.serve(fresh, None, GracefulShutdown::new().watcher());
-    let size = size_of_val(&serving);
-    assert!(size <= 1536, "{size}");
+    let socket = server.connect().await;
+    let Entry::Welcome(seat) = door.connections.enter(server.address) else {
+        panic!("there is room")
+    };
+    let fresh = size_of_val(&door.clone().serve(socket, server.address, seat));
+    assert!(fresh <= 800, "{fresh}");
+    let Entry::Welcome(seat) = door.connections.enter(server.address) else {
+        panic!("there is room")
+    };
+    let io = Rewind::new(server.connect().await, Vec::new());
+    let kept = door.hyper(io, Protocol::Http1, server.address, None, false, seat);
+    let kept = size_of_val(&kept);
+    assert!(kept <= 1536, "{kept}");
+}
+
+/// Frames of HTTP/2 after the preface and the settings.
+async fn http2(server: &Server, settings: &[u8], frames: &[&[u8]]) -> TcpStream {
+    let mut socket = server.connect().await;
+    let length = u8::try_from(settings.len()).unwrap();
+    let begin = [&[0, 0, length, 4, 0, 0, 0, 0, 0], settings].concat();
+    let all = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        begin.as_slice(),
+        &frames.concat(),
+    ]
+    .concat();
+    socket.write_all(&all).await.unwrap();
+    socket
+}
+
+/// `GET /events`, ended.
+const STREAM_OF_HTTP2: &[u8] =
+    b"\x00\x00\x16\x01\x05\x00\x00\x00\x01\x82\x86\x44\x07/events\x41\x09127.0.0.1";
+/// `GET /none`, ended.
+const ASK_OF_HTTP2: &[u8] =
+    b"\x00\x00\x14\x01\x05\x00\x00\x00\x01\x82\x86\x44\x05/none\x41\x09127.0.0.1";
+const PING_OF_HTTP2: &[u8] = b"\x00\x00\x08\x06\x00\x00\x00\x00\x0012345678";
+
+#[tokio::test]
+async fn over_http_2_pings_alone_keep_no_connection() {
+    let server = Server::start(Limits {
+        idle_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    });
+    let mut stays = http2(&server, &[], &[STREAM_OF_HTTP2]).await;
+    let socket = http2(&server, &[], &[ASK_OF_HTTP2]).await;
+    let (mut read, mut write) = socket.into_split();
+    let pinging = tokio::spawn(async move {
+        while write.write_all(PING_OF_HTTP2).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let mut got = Vec::new();
+    // A reset is an end, too: it may have pinged meanwhile.
+    let _ended = timeout(PATIENCE, read.read_to_end(&mut got))
+        .await
+        .expect("it is closed");
+    timeout(PATIENCE, pinging).await.unwrap().unwrap();
+    // One that has a stream stays as long as that.
+    stays.write_all(PING_OF_HTTP2).await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"12345678") {
+        assert_ne!(stays.read_buf(&mut got).await.unwrap(), 0);
+    }
+    assert_eq!(server.streams.count(), 1);
 }

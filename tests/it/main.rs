@@ -11,6 +11,7 @@
 
 mod client;
 mod clocks;
+mod connections;
 mod crash;
 mod credentials;
 mod crowd;

@@ -1,5 +1,6 @@
 use axum::{
     Router,
+    body::to_bytes,
     http::{HeaderValue, Request as HttpRequest},
     routing::get,
 };
@@ -129,7 +130,7 @@ async fn keys_are_visible_ascii_and_given_once() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_comes_times_out() {
     let stream = tokio_stream::pending::<Result<Bytes, std::io::Error>>();
-    let problem = read_body(Body::from_stream(stream), &limits())
+    let problem = read_body(Body::from_stream(stream), &limits(), &Bodies::new(1 << 20))
         .await
         .expect_err("refused");
     assert_eq!(problem.status, StatusCode::REQUEST_TIMEOUT);
@@ -139,17 +140,25 @@ async fn a_body_that_never_comes_times_out() {
 async fn a_body_without_a_length_is_bounded_too() {
     let chunk = Bytes::from(vec![b' '; limits().body_bytes / 2 + 1]);
     let chunks = [Ok::<_, std::io::Error>(chunk.clone()), Ok(chunk)];
-    let problem = read_body(Body::from_stream(tokio_stream::iter(chunks)), &limits())
-        .await
-        .expect_err("refused");
+    let problem = read_body(
+        Body::from_stream(tokio_stream::iter(chunks)),
+        &limits(),
+        &Bodies::new(1 << 20),
+    )
+    .await
+    .expect_err("refused");
     assert_eq!(problem.status, StatusCode::PAYLOAD_TOO_LARGE);
     let broken = [
         Ok(Bytes::from_static(b"{")),
         Err(std::io::Error::other("gone")),
     ];
-    let problem = read_body(Body::from_stream(tokio_stream::iter(broken)), &limits())
-        .await
-        .expect_err("refused");
+    let problem = read_body(
+        Body::from_stream(tokio_stream::iter(broken)),
+        &limits(),
+        &Bodies::new(1 << 20),
+    )
+    .await
+    .expect_err("refused");
     assert_eq!(problem.slug, "incomplete-body");
 }
 

@@ -37,7 +37,25 @@ impl HubProcess {
 
     /// The same; where it ends instead of serving, what it said.
     pub async fn try_start(directory: &Path, variables: &[(&str, &str)]) -> Result<Self, Output> {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_timeback-events"))
+        let command = Command::new(env!("CARGO_BIN_EXE_timeback-events"));
+        Self::run(command, directory, variables).await
+    }
+
+    /// Starts the binary with so many files that it may open.
+    pub async fn start_with_files(directory: &Path, files: usize) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let binary = env!("CARGO_BIN_EXE_timeback-events");
+        command.args(["-c", &format!("ulimit -n {files}; exec '{binary}'")]);
+        let started = Self::run(command, directory, &[]).await;
+        started.unwrap_or_else(|refused| panic!("it serves: {refused:?}"))
+    }
+
+    async fn run(
+        mut command: Command,
+        directory: &Path,
+        variables: &[(&str, &str)],
+    ) -> Result<Self, Output> {
+        let mut child = command
             .env_clear()
             .env("INTEGRATION_SSE_PORT", "0")
             .env("INTEGRATION_DATA_DIR", directory)
