@@ -2,6 +2,7 @@
 //!
 //! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
 
+mod accept;
 mod bodies;
 mod cloudevents;
 mod dashboard;
@@ -25,15 +26,19 @@ mod steps;
 mod tests;
 mod workflows;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Router,
-    http::{Method, StatusCode, Uri},
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, Method, StatusCode, Uri, header::ALLOW},
     middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use tower::Service;
 use tower_http::compression::CompressionLayer;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{bodies::Bodies, layer::EntranceLayer, problem::Problem};
@@ -193,18 +198,49 @@ fn long_answers() -> OpenApiRouter<App> {
 pub fn router(app: App) -> Router {
     let entrance = EntranceLayer::new(&app.config, &app.metrics);
     let (routes, description) = table().split_for_parts();
+    let methods: Arc<BTreeMap<String, HeaderValue>> = methods(&description).into();
     let paths: Arc<[String]> = description.paths.paths.into_keys().collect();
     let routes = routes
         .merge(dashboard::routes())
         .fallback(async move |uri: Uri| no_such_route(&uri, &paths))
-        .method_not_allowed_fallback(method_not_allowed);
+        .method_not_allowed_fallback(async move |request: Request| not_taken(&request, &methods));
     // A door that has nothing to do costs a request nothing.
     let guarded = if app.door.is_passive() {
         routes
     } else {
         routes.layer(from_fn_with_state(app.clone(), gate::enter))
     };
-    guarded.layer(entrance).with_state(app)
+    let inner = guarded.clone().with_state(app.clone());
+    guarded
+        .fallback(async move |request: Request| route_without_slash(inner, request).await)
+        .layer(entrance)
+        .with_state(app)
+}
+
+/// A path that no route matches may have a slash too many at its end; and `OPTIONS *` is about the whole hub.
+async fn route_without_slash(mut routes: Router, mut request: Request) -> Response {
+    let uri = request.uri();
+    if request.method() == Method::OPTIONS && uri.path() == "*" {
+        return (
+            StatusCode::NO_CONTENT,
+            [(ALLOW, "GET,HEAD,POST,PUT,DELETE,OPTIONS")],
+        )
+            .into_response();
+    }
+    let path = uri.path().trim_end_matches('/');
+    if path.len() < uri.path().len() && !path.is_empty() {
+        let target = match uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = target.parse().ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    let Ok(answer) = routes.call(request).await;
+    answer
 }
 
 fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {
@@ -216,15 +252,44 @@ fn no_such_route(uri: &Uri, paths: &[String]) -> Problem {
     Problem::not_found("not-found", detail)
 }
 
-/// Which methods there are stands in the `Allow` header, which the router adds.
-async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method-not-allowed",
-        "The method isn't allowed here",
-        format!(
-            "{} doesn't take {method}; the Allow header names what it takes",
-            uri.path()
-        ),
-    )
+/// The methods of each path, as `Allow` has them.
+fn methods(description: &OpenApi) -> BTreeMap<String, HeaderValue> {
+    let paths = description.paths.paths.iter();
+    paths
+        .filter_map(|(path, item)| {
+            let table = [
+                ("GET,HEAD", &item.get),
+                ("POST", &item.post),
+                ("PUT", &item.put),
+                ("DELETE", &item.delete),
+            ];
+            let named = table.iter().filter(|(_, operation)| operation.is_some());
+            let mut methods: Vec<&str> = named.map(|(method, _)| *method).collect();
+            methods.push("OPTIONS");
+            Some((path.clone(), methods.join(",").parse().ok()?))
+        })
+        .collect()
+}
+
+/// What a path says to a method that it doesn't take: which ones it does. Who asks for just that gets no more.
+fn not_taken(request: &Request, methods: &BTreeMap<String, HeaderValue>) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let mut response = if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        let detail = format!("{path} doesn't take {method}; the Allow header names what it takes");
+        Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "The method isn't allowed here",
+            detail,
+        )
+        .into_response()
+    };
+    let route = request.extensions().get::<MatchedPath>();
+    // What isn't in the description (the dashboard's files) has its `Allow` from the router.
+    if let Some(allow) = route.and_then(|route| methods.get(route.as_str())) {
+        response.headers_mut().insert(ALLOW, allow.clone());
+    }
+    response
 }

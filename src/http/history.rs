@@ -12,7 +12,7 @@ use axum::{
     extract::{RawPathParams, State as Shared, rejection::RawPathParamsRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY},
+        header::{CACHE_CONTROL, CONTENT_TYPE, VARY},
     },
     response::Response,
 };
@@ -21,6 +21,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::lines::Lines;
 use super::{
     App,
+    accept::prefers,
     events::require_events,
     gate::Guest,
     problem::Problem,
@@ -92,7 +93,7 @@ async fn history(
     query: Query,
 ) -> Result<Response, Problem> {
     require_events(&app)?;
-    let lines = wants_lines(&headers);
+    let lines = prefers(&headers, "application/x-ndjson", "application/json");
     let reader = app.hub.reader().clone();
     let now = app.hub.clock().wall_ms();
     let mut wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
@@ -371,17 +372,6 @@ fn page(reader: &dyn LogReader, wanted: &Wanted) -> Result<String, ReadError> {
         br#","truncated":false}"#
     });
     Ok(String::from_utf8(out).unwrap_or_default())
-}
-
-/// Whether lines are preferred to a page.
-fn wants_lines(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|range| range.split(';').next())
-        .any(|range| range.trim().eq_ignore_ascii_case("application/x-ndjson"))
 }
 
 /// Does work that waits for the disk.

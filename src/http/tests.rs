@@ -518,7 +518,7 @@ async fn routing_errors_are_problems() {
     );
     let reply = site.ask("DELETE", "/status", &[], Body::empty()).await;
     reply.problem(405, "method-not-allowed");
-    assert_eq!(reply.headers["allow"], "GET,HEAD");
+    assert_eq!(reply.headers["allow"], "GET,HEAD,OPTIONS");
     assert_eq!(reply.headers["x-content-type-options"], "nosniff");
     site.get("/status?x=1").await.problem(400, "invalid-query");
     site.ask("GET", "/status", &[("host", "evil.example")], Body::empty())

@@ -27,6 +27,7 @@ mod health;
 mod history;
 mod idempotency;
 mod limits;
+mod manners;
 mod million;
 mod numbers;
 mod opening;
