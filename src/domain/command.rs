@@ -76,6 +76,8 @@ pub struct Register {
     pub url: Option<String>,
     /// Its software's version.
     pub version: Option<String>,
+    /// The version of the MCP protocol that it speaks, such as `2025-06-18`.
+    pub protocol_version: Option<String>,
     /// What it offers.
     #[schema(required = false)]
     pub capabilities: Capabilities,
@@ -343,11 +345,11 @@ pub enum Rejection {
     #[error("workflow {0} exists with another definition")]
     WorkflowExists(WorkflowId),
     /// The workflow has ended, otherwise than the command asks.
-    #[error("workflow {workflow} has already ended: it {status}")]
+    #[error("workflow {workflow} has already ended: it is {status}")]
     WorkflowEnded {
         /// Which.
         workflow: WorkflowId,
-        /// `completed` or `failed`.
+        /// `completed`, `failed` or `cancelled`.
         status: &'static str,
     },
     /// No such step.

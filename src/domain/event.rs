@@ -16,12 +16,12 @@ use super::{
     position::Position,
 };
 
-pub use integration::{IntegrationStatusChanged, Pattern, PatternSwitched};
+pub use integration::{Because, IntegrationStatusChanged, Pattern, PatternSwitched};
 pub use kind::{EventType, MAX_TYPE_LEN, is_custom};
 pub use record::{Record, Texts, Unreadable};
 pub use server::{
-    Capabilities, Connection, ConnectionName, Health, HealthSource, ServerConnected,
-    ServerDisconnected, ServerHealthChanged, ServerUpdated, Tags, Transport,
+    Capabilities, Changed, Connection, ConnectionName, Drift, Health, HealthSource, ListDrift,
+    ServerConnected, ServerDisconnected, ServerHealthChanged, ServerUpdated, Tags, Transport,
 };
 pub use workflow::{
     StepDeclaration, StepResult, WorkflowCompleted, WorkflowFailed, WorkflowStarted,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     command::{Command, Decision, Emit, Reaction, Rejection, Reply},
     custom_types::CustomTypes,
-    event::{Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
+    event::{Because, Event, EventData, Health, IntegrationStatusChanged, NewEvent, Pattern},
     ids::MAX_ID_LEN,
     limit::Limit,
     pattern::Patterns,
@@ -126,11 +126,13 @@ impl State {
     /// Takes in what happened. Can't fail: what doesn't fit is of another version and changes nothing.
     pub fn evolve(&mut self, event: &Event, policy: &Policy) {
         self.sequence = event.position.sequence;
+        let before = self.servers.status();
         self.servers.evolve(event);
         self.workflows.evolve(event, &self.servers);
         self.patterns.evolve(event);
         self.custom_types.evolve(event, policy);
-        self.integration.evolve(event);
+        self.integration
+            .evolve(event, before, self.servers.status());
         self.servers.expire(event.timestamp, policy);
         self.workflows.expire(event.timestamp, policy);
     }
@@ -162,6 +164,7 @@ impl State {
         let saved = SavedState {
             sequence: self.sequence,
             announced: self.integration.announced,
+            because: self.integration.because.clone(),
             servers: self.servers.save(),
             workflows: self.workflows.save(),
             patterns: self.patterns.save(),
@@ -196,6 +199,7 @@ impl State {
             custom_types: CustomTypes::restore(saved.custom_types),
             integration: Integration {
                 announced: saved.announced,
+                because: saved.because,
             },
         }
     }
@@ -275,7 +279,9 @@ impl State {
                     connected_servers: counts.connected,
                     healthy_servers: counts.healthy,
                     lost_servers: counts.lost,
+                    lost: self.servers.first_lost(now, policy, MOST_LOST_NAMED),
                     active_workflows: self.workflows.active(),
+                    because: self.integration.because.clone(),
                 };
                 if data.status == data.previous_status {
                     return Decision::nothing(Reply::Done);
@@ -290,6 +296,9 @@ impl State {
     }
 }
 
+/// Lost servers that `integration_status_changed` names.
+const MOST_LOST_NAMED: usize = 10;
+
 /// Bytes of a saved state that are read at once.
 const READ_AT_ONCE: usize = 64 * 1024;
 
@@ -298,6 +307,9 @@ const READ_AT_ONCE: usize = 64 * 1024;
 struct SavedState<S, W> {
     sequence: u64,
     announced: Health,
+    /// Missing where the announced status is the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    because: Option<Because>,
     servers: Vec<S>,
     workflows: W,
     patterns: Vec<Pattern>,

@@ -4,6 +4,7 @@
 //! is a few pointers. Never knows a heartbeat: leases do, and tell here only what changes a verdict.
 
 mod decide;
+mod drift;
 pub mod from_event;
 pub mod list;
 pub mod parse;
@@ -49,6 +50,9 @@ pub struct Server {
     pub tags: Arc<Tags>,
     /// How often it means to send heartbeats.
     pub heartbeat_interval_ms: u64,
+    /// The version of the MCP protocol that it speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
     /// When it connected last, epoch ms.
     pub connected_at: i64,
     /// The sequence of its last `server_connected`: which connection this is.
@@ -168,6 +172,35 @@ impl Servers {
             healthy: self.tally.healthy,
             lost: self.tally.lost.saturating_sub(forgotten),
         }
+    }
+
+    /// The status that follows from them, as of the last event.
+    pub(super) fn status(&self) -> Health {
+        let Tally {
+            healthy,
+            degraded,
+            unhealthy,
+            lost,
+            ..
+        } = self.tally;
+        let connected = healthy + degraded + unhealthy;
+        let counts = ServerCounts {
+            connected,
+            healthy,
+            lost,
+        };
+        counts.status()
+    }
+
+    /// The first of the lost ones, in the order in which they went.
+    pub(super) fn first_lost(&self, now: i64, policy: &Policy, most: usize) -> Vec<ServerId> {
+        self.gone
+            .iter()
+            .skip_while(|((gone_at, _), _)| is_forgotten(*gone_at, now, policy))
+            .filter(|(_, id)| self.get(id).is_some_and(|server| server.lost))
+            .map(|(_, id)| id.clone())
+            .take(most)
+            .collect()
     }
 
     /// All that is needed to [`Servers::restore`] them, in order of their ids.
@@ -294,6 +327,7 @@ impl Server {
             connection: data.connection.clone(),
             tags: shared_tags(&data.connection, event),
             heartbeat_interval_ms: interval_of(event),
+            protocol_version: data.protocol_version.clone(),
             connected_at: event.timestamp,
             connected_sequence: event.position.sequence,
             health: Health::Healthy,
@@ -312,6 +346,7 @@ impl Server {
         self.connection = data.connection.clone();
         self.tags = shared_tags(&data.connection, event);
         self.heartbeat_interval_ms = interval_of(event);
+        self.protocol_version.clone_from(&data.protocol_version);
         self.last_seen_at = event.timestamp;
         self.missed_heartbeats = 0;
     }

@@ -1,26 +1,38 @@
 //! The integration as a whole: one verdict over all servers.
 
-use super::event::{Event, EventData, Health};
+use super::event::{Because, Event, EventData, Health};
 
 /// What the hub last said of the whole, and what it counted since its log began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Integration {
     /// The status last announced by `integration_status_changed`.
     pub announced: Health,
+    /// The event that moved the status away from that, until the hub has said so.
+    pub because: Option<Because>,
 }
 
 impl Default for Integration {
     fn default() -> Self {
         Self {
             announced: Health::Healthy,
+            because: None,
         }
     }
 }
 
 impl Integration {
-    pub(super) fn evolve(&mut self, event: &Event) {
+    /// `before` and `now` are the statuses that follow from the servers before and after the event.
+    pub(super) fn evolve(&mut self, event: &Event, before: Health, now: Health) {
         if let EventData::IntegrationStatusChanged(data) = &event.what.data {
             self.announced = data.status;
+        }
+        if now == self.announced {
+            self.because = None;
+        } else if now != before {
+            self.because = event.what.server.clone().map(|server_id| Because {
+                server_id,
+                r#type: event.what.data.kind().as_str().to_owned(),
+            });
         }
     }
 }

@@ -117,7 +117,7 @@ impl StatusView {
             match workflow.status() {
                 WorkflowStatus::Running => active += 1,
                 WorkflowStatus::Completed => completed += 1,
-                WorkflowStatus::Failed => failed += 1,
+                WorkflowStatus::Failed | WorkflowStatus::Cancelled => failed += 1,
             }
         }
         Self {

@@ -78,7 +78,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
         "wait",
     ];
     query.only(&of_one_value, &[])?;
-    let words = "pending, ready, running, completed or failed";
+    let words = "pending, ready, running, completed, failed or aborted";
     let wait = query.one("wait").map_or(Ok(Duration::ZERO), parse_wait)?;
     let mut query = StepQuery {
         server: parsed(&query, "serverId")?,

@@ -84,7 +84,7 @@ async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result
     path = "/workflows",
     tag = "workflows",
     params(
-        ("status" = Option<String>, Query, description = "`running`, `completed` or `failed`", example = "running"),
+        ("status" = Option<String>, Query, description = "`running`, `completed`, `failed` (the cancelled ones included) or `cancelled`", example = "running"),
         ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "Workflows per page; a page of large ones may hold fewer"),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before"),
     ),
@@ -97,7 +97,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             &query,
             "status",
             WorkflowStatus::parse,
-            "running, completed or failed",
+            "running, completed, failed or cancelled",
         )?,
         within: guest.seen_workflows().map(<[WorkflowId]>::to_vec),
         after: app.opened(CURSORS, query.one("cursor"))?,
@@ -180,7 +180,7 @@ async fn fail(
 
 /// Cancels a workflow
 ///
-/// It fails with the reason `cancelled`.
+/// It ends with `workflow_failed` and the reason `cancelled`; its status is `cancelled`.
 #[utoipa::path(
     post,
     path = "/workflows/{id}/cancel",

@@ -33,6 +33,7 @@ mod numbers;
 mod opening;
 mod patience;
 mod patterns;
+mod payloads;
 mod problems;
 mod process;
 mod produce;

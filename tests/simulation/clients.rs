@@ -97,6 +97,7 @@ impl Clients {
             transport: *chance.pick(&[Transport::Http, Transport::Stdio]),
             url: None,
             version: chance.one_in(3).then(|| "1.2.3".to_owned()),
+            protocol_version: None,
             capabilities: serde_json::from_value(
                 json!({"tools": ["t1", "t2"], "resources": ["r"]}),
             )

@@ -167,6 +167,16 @@ fn workflow(kind: &str, data: &Value) -> (Tone, String) {
             (Tone::Odd, words)
         }
         "workflow_completed" => (Tone::Good, format!("{} is done{took}", text(data, "name"))),
+        "workflow_failed" if text(data, "reason") == "cancelled" => {
+            let why = match text(data, "error") {
+                "" | "cancelled" => String::new(),
+                why => format!(": {why}"),
+            };
+            (
+                Tone::Odd,
+                format!("{} was cancelled{why}", text(data, "name")),
+            )
+        }
         "workflow_failed" => {
             let at = match text(data, "failedStep") {
                 "" => String::new(),

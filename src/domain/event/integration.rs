@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::server::Health;
+use crate::domain::ids::ServerId;
 
 /// `data` of the hub's own `integration_status_changed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -18,8 +19,26 @@ pub struct IntegrationStatusChanged {
     pub healthy_servers: u64,
     /// Servers lost by `heartbeat_timeout`.
     pub lost_servers: u64,
+    /// The first ten of them, in the order in which they were lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub lost: Vec<ServerId>,
     /// Workflows that run.
     pub active_workflows: u64,
+    /// What moved the status; absent where only time did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub because: Option<Because>,
+}
+
+/// The event of a server that moved the integration's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Because {
+    /// Whose.
+    #[schema(value_type = String)]
+    pub server_id: ServerId,
+    /// Its type.
+    pub r#type: String,
 }
 
 /// A pattern as a whole.

@@ -5,57 +5,50 @@ use std::sync::Arc;
 /// Longest custom type, in characters.
 pub const MAX_TYPE_LEN: usize = 128;
 
-/// The type of an event. The thirteen that the hub itself knows, and the producers' own.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum EventType {
-    /// `server_connected`
-    ServerConnected,
-    /// `server_updated`
-    ServerUpdated,
-    /// `server_disconnected`
-    ServerDisconnected,
-    /// `server_health_changed`
-    ServerHealthChanged,
-    /// `workflow_started`
-    WorkflowStarted,
-    /// `workflow_step_started`
-    WorkflowStepStarted,
-    /// `workflow_step_completed`
-    WorkflowStepCompleted,
-    /// `workflow_step_failed`
-    WorkflowStepFailed,
-    /// `workflow_completed`
-    WorkflowCompleted,
-    /// `workflow_failed`
-    WorkflowFailed,
-    /// `integration_status_changed`
-    IntegrationStatusChanged,
-    /// `pattern_enabled`
-    PatternEnabled,
-    /// `pattern_disabled`
-    PatternDisabled,
-    /// A dotted name or `custom_…`.
-    Custom(Arc<str>),
+/// Each type of the hub's own stands here once, with its name.
+macro_rules! core_types {
+    ($($variant:ident = $name:literal,)+) => {
+        /// The type of an event: one of those that the hub itself knows, or a producer's own.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub enum EventType {
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+            /// A dotted name or `custom_…`.
+            Custom(Arc<str>),
+        }
+
+        impl EventType {
+            /// The types that the hub itself gives a meaning to, with their names.
+            pub const CORE: &'static [(&'static str, Self)] = &[$(($name, Self::$variant)),+];
+
+            /// The name, as in `event:` and `"type"`.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $name,)+
+                    Self::Custom(name) => name,
+                }
+            }
+        }
+    };
+}
+
+core_types! {
+    ServerConnected = "server_connected",
+    ServerUpdated = "server_updated",
+    ServerDisconnected = "server_disconnected",
+    ServerHealthChanged = "server_health_changed",
+    WorkflowStarted = "workflow_started",
+    WorkflowStepStarted = "workflow_step_started",
+    WorkflowStepCompleted = "workflow_step_completed",
+    WorkflowStepFailed = "workflow_step_failed",
+    WorkflowCompleted = "workflow_completed",
+    WorkflowFailed = "workflow_failed",
+    IntegrationStatusChanged = "integration_status_changed",
+    PatternEnabled = "pattern_enabled",
+    PatternDisabled = "pattern_disabled",
 }
 
 impl EventType {
-    /// The types that the hub itself gives a meaning to, with their names.
-    pub const CORE: [(&'static str, Self); 13] = [
-        ("server_connected", Self::ServerConnected),
-        ("server_updated", Self::ServerUpdated),
-        ("server_disconnected", Self::ServerDisconnected),
-        ("server_health_changed", Self::ServerHealthChanged),
-        ("workflow_started", Self::WorkflowStarted),
-        ("workflow_step_started", Self::WorkflowStepStarted),
-        ("workflow_step_completed", Self::WorkflowStepCompleted),
-        ("workflow_step_failed", Self::WorkflowStepFailed),
-        ("workflow_completed", Self::WorkflowCompleted),
-        ("workflow_failed", Self::WorkflowFailed),
-        ("integration_status_changed", Self::IntegrationStatusChanged),
-        ("pattern_enabled", Self::PatternEnabled),
-        ("pattern_disabled", Self::PatternDisabled),
-    ];
-
     /// Reads a type's name: a core one, `[a-z][a-z0-9_]*(\.[a-z0-9_]+)+`, or `custom_[a-z0-9_]+`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
@@ -63,27 +56,6 @@ impl EventType {
             return Some(core.clone());
         }
         is_custom(name).then(|| Self::Custom(name.into()))
-    }
-
-    /// The name, as in `event:` and `"type"`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::ServerConnected => "server_connected",
-            Self::ServerUpdated => "server_updated",
-            Self::ServerDisconnected => "server_disconnected",
-            Self::ServerHealthChanged => "server_health_changed",
-            Self::WorkflowStarted => "workflow_started",
-            Self::WorkflowStepStarted => "workflow_step_started",
-            Self::WorkflowStepCompleted => "workflow_step_completed",
-            Self::WorkflowStepFailed => "workflow_step_failed",
-            Self::WorkflowCompleted => "workflow_completed",
-            Self::WorkflowFailed => "workflow_failed",
-            Self::IntegrationStatusChanged => "integration_status_changed",
-            Self::PatternEnabled => "pattern_enabled",
-            Self::PatternDisabled => "pattern_disabled",
-            Self::Custom(name) => name,
-        }
     }
 }
 
@@ -113,9 +85,11 @@ mod tests {
     #[test]
     fn core_names_and_types_agree() {
         for (name, kind) in EventType::CORE {
-            assert_eq!(kind.as_str(), name);
-            assert_eq!(EventType::parse(name), Some(kind));
+            assert_eq!(kind.as_str(), *name);
+            assert_eq!(EventType::parse(name).as_ref(), Some(kind));
         }
+        let custom = EventType::parse("grades.synced").expect("a custom type");
+        assert_eq!(custom.as_str(), "grades.synced");
     }
 
     #[test]

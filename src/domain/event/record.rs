@@ -258,4 +258,60 @@ mod tests {
             r#"{"a":1,"occurredAt":5,"by":"the \"grader\""}"#
         );
     }
+
+    #[test]
+    fn events_of_versions_that_said_less_are_read() {
+        let position = Position {
+            epoch: crate::domain::Epoch::from_random(0),
+            sequence: 7,
+        };
+        for (kind, server, data) in [
+            (
+                "server_connected",
+                Some("s"),
+                r#"{"connection":{"id":"s","name":"S","transport":"http","capabilities":{"tools":["t"],"resources":[],"prompts":[]}},"reconnected":false}"#,
+            ),
+            (
+                "server_updated",
+                Some("s"),
+                r#"{"connection":{"id":"s","name":"S","transport":"http"},"changed":["name"]}"#,
+            ),
+            (
+                "server_health_changed",
+                Some("s"),
+                r#"{"health":"degraded","previousHealth":"healthy","reason":"missed_heartbeats","source":"lease","missedHeartbeats":1,"lastSeenAt":5}"#,
+            ),
+            (
+                "workflow_failed",
+                None,
+                r#"{"workflowId":"w","name":"W","reason":"cancelled","error":"cancelled","retryAttempts":0}"#,
+            ),
+            (
+                "integration_status_changed",
+                None,
+                r#"{"status":"degraded","previousStatus":"healthy","connectedServers":2,"healthyServers":1,"lostServers":0,"activeWorkflows":0}"#,
+            ),
+            (
+                "workflow_started",
+                None,
+                r#"{"workflowId":"w","name":"W","steps":[{"id":"a","params":{"n":1.50},"own":[1e2]}],"readySteps":["a"]}"#,
+            ),
+        ] {
+            let record = Record {
+                sequence: 7,
+                timestamp: 9,
+                kind,
+                server,
+                workflow: None,
+                tags: "",
+                data,
+                private: "",
+            };
+            let event = Event::from_record(&record, position).expect(kind);
+            let again = event.what.data.to_json();
+            if kind == "workflow_started" {
+                assert_eq!(again.as_str(), data, "nothing in it is rewritten");
+            }
+        }
+    }
 }

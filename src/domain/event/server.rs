@@ -126,20 +126,71 @@ pub struct ConnectionName {
 
 /// `data` of `server_connected`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ServerConnected {
     /// Who connected.
     pub connection: Connection,
     /// Whether the hub had seen this id before.
     pub reconnected: bool,
+    /// How often it will send heartbeats; absent in events of versions that didn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_interval_ms: Option<u64>,
+    /// The version of the MCP protocol that it speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// After a return: names of the fields that differ from what it was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// After a return: what became different in what it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+}
+
+/// What became different in what a server offers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Drift {
+    /// Of its tools.
+    pub tools: ListDrift,
+    /// Of its resources.
+    pub resources: ListDrift,
+    /// Of its prompts.
+    pub prompts: ListDrift,
+}
+
+/// What became different in one list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ListDrift {
+    /// Names that are new.
+    pub added: Vec<String>,
+    /// Names that are gone.
+    pub removed: Vec<String>,
+    /// Entries of which the description differs.
+    pub changed: Vec<Changed>,
+}
+
+/// An entry that is described otherwise than before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Changed {
+    /// Its name.
+    pub name: String,
+    /// Names of the members that differ.
+    pub fields: Vec<String>,
 }
 
 /// `data` of `server_updated`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ServerUpdated {
     /// The new description.
     pub connection: Connection,
     /// Names of the fields that differ.
     pub changed: Vec<String>,
+    /// What became different in what it offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
+    /// The version of the MCP protocol that it speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
 }
 
 /// `data` of `server_disconnected`.
@@ -158,6 +209,9 @@ pub struct ServerDisconnected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServerHealthChanged {
+    /// The server's name; empty in events of versions that didn't say.
+    #[serde(default)]
+    pub name: String,
     /// The verdict now.
     pub health: Health,
     /// The verdict before.

@@ -257,6 +257,19 @@ pub struct WorkflowFailed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub failed_step: Option<StepId>,
+    /// Who had that step, or should have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub server_id: Option<ServerId>,
+    /// The tool that it was to call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
     /// Attempts beyond the first, over all steps.
     pub retry_attempts: u32,
+    /// Steps that ended before; 0 in events of versions that didn't say.
+    #[serde(default)]
+    pub completed_steps: u32,
+    /// Steps in all; 0 in events of versions that didn't say.
+    #[serde(default)]
+    pub total_steps: u32,
 }

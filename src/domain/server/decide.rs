@@ -6,7 +6,7 @@ use super::{HEARTBEAT_TIMEOUT, REPLACED, Server, Servers};
 use crate::domain::{
     command::{ChangeHealth, Decision, Deregister, Register, Rejection, Reply},
     event::{
-        Connection, ConnectionName, EventData, NewEvent, Private, ServerConnected,
+        Connection, ConnectionName, Drift, EventData, NewEvent, Private, ServerConnected,
         ServerDisconnected, ServerHealthChanged, ServerUpdated,
     },
     fleet::Policy,
@@ -43,10 +43,10 @@ impl Servers {
             id: register.id.clone(),
             created,
         };
-        let connect = |reconnected| connected(register, interval_ms, reconnected);
+        let connect = || connected(register, interval_ms, known.map(Arc::as_ref));
         let Some(server) = known.filter(|server| server.is_connected()) else {
             return Ok(Decision {
-                events: vec![connect(known.is_some())],
+                events: vec![connect()],
                 reply: reply(true),
             });
         };
@@ -54,19 +54,21 @@ impl Servers {
         if differs(stored, register.instance_id.as_ref()) {
             let left = server.left(REPLACED, register.last_seen_at, register.occurred_at);
             return Ok(Decision {
-                events: vec![left, connect(true)],
+                events: vec![left, connect()],
                 reply: reply(true),
             });
         }
         let instance = register.instance_id.as_ref().or(stored);
         let connection = describe(register, instance);
-        let changed = changes(server, &connection, interval_ms);
+        let changed = changes(server, register, &connection, interval_ms);
         if changed.is_empty() {
             return Ok(Decision::nothing(reply(false)));
         }
         let data = EventData::ServerUpdated(Box::new(ServerUpdated {
+            drift: Drift::between(&server.connection.capabilities, &connection.capabilities),
             connection,
             changed,
+            protocol_version: register.protocol_version.clone(),
         }));
         Ok(Decision {
             events: vec![described(register, interval_ms, data)],
@@ -117,6 +119,7 @@ impl Servers {
             return Ok(Decision::nothing(Reply::Done));
         };
         let data = EventData::ServerHealthChanged(ServerHealthChanged {
+            name: server.connection.name.clone(),
             health: change.health,
             previous_health: server.health,
             reason: change.reason.clone(),
@@ -164,11 +167,23 @@ fn differs(stored: Option<&InstanceId>, named: Option<&InstanceId>) -> bool {
     matches!((stored, named), (Some(stored), Some(named)) if stored != named)
 }
 
-fn connected(register: &Register, interval_ms: u64, reconnected: bool) -> NewEvent {
+fn connected(register: &Register, interval_ms: u64, before: Option<&Server>) -> NewEvent {
     let connection = describe(register, register.instance_id.as_ref());
+    let mut changes = before.map_or_else(Vec::new, |before| {
+        changes(before, register, &connection, interval_ms)
+    });
+    // Every run of a server is another instance.
+    changes.retain(|name| name != "instanceId");
+    let drift = before.and_then(|before| {
+        Drift::between(&before.connection.capabilities, &connection.capabilities)
+    });
     let data = ServerConnected {
         connection,
-        reconnected,
+        reconnected: before.is_some(),
+        heartbeat_interval_ms: Some(interval_ms),
+        protocol_version: register.protocol_version.clone(),
+        changes,
+        drift,
     };
     described(
         register,
@@ -206,7 +221,12 @@ fn describe(register: &Register, instance: Option<&InstanceId>) -> Connection {
 }
 
 /// The names of the fields that differ, as the API spells them.
-fn changes(server: &Server, new: &Connection, interval_ms: u64) -> Vec<String> {
+fn changes(
+    server: &Server,
+    register: &Register,
+    new: &Connection,
+    interval_ms: u64,
+) -> Vec<String> {
     let old = &server.connection;
     [
         ("name", old.name != new.name),
@@ -220,6 +240,10 @@ fn changes(server: &Server, new: &Connection, interval_ms: u64) -> Vec<String> {
         (
             "heartbeatIntervalMs",
             server.heartbeat_interval_ms != interval_ms,
+        ),
+        (
+            "protocolVersion",
+            server.protocol_version != register.protocol_version,
         ),
     ]
     .into_iter()

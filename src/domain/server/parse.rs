@@ -23,7 +23,7 @@ pub const MAX_TAG_KEY_LEN: usize = 128;
 pub const MAX_TAG_VALUE_LEN: usize = 256;
 
 impl Register {
-    /// Reads `{id?, name, transport, url?, version?, capabilities?, tags?, metadata?, heartbeatIntervalMs?,
+    /// Reads `{id?, name, transport, url?, version?, protocolVersion?, capabilities?, tags?, metadata?, heartbeatIntervalMs?,
     /// instanceId?, occurredAt?}`, which stands at `base` in the body. `new_id` is for one that names none.
     /// Other fields are left alone.
     ///
@@ -58,6 +58,7 @@ impl Register {
             );
         }
         let version = fields.text("version", MAX_VERSION_LEN);
+        let protocol_version = fields.text("protocolVersion", MAX_VERSION_LEN);
         let capabilities = capabilities(&mut fields);
         let tags = tags(&mut fields);
         let metadata = fields.value("metadata");
@@ -73,6 +74,7 @@ impl Register {
                 transport,
                 url,
                 version,
+                protocol_version,
                 capabilities,
                 tags,
                 metadata,

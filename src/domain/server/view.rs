@@ -65,6 +65,9 @@ pub struct ServerView {
     pub missed_heartbeats: u32,
     /// How often it means to send heartbeats.
     pub heartbeat_interval_ms: u64,
+    /// The version of the MCP protocol that it speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
     /// When it connected last, epoch ms.
     pub connected_at: i64,
     /// Its description.
@@ -112,6 +115,7 @@ impl Server {
             missed_heartbeats: lease
                 .map_or(self.missed_heartbeats, |lease| lease.missed_heartbeats),
             heartbeat_interval_ms: self.heartbeat_interval_ms,
+            protocol_version: self.protocol_version.clone(),
             connected_at: self.connected_at,
             connection: self.connection.clone(),
             tags: Tags::clone(&self.tags),

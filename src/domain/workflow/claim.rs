@@ -38,7 +38,7 @@ fn judge_claim(step: &Step, report: &ReportStep) -> Verdict {
     let current = step.run.current_attempt();
     match step.run.status {
         StepStatus::Pending => not_ready(step, report),
-        StepStatus::Completed | StepStatus::Failed => ended(step, report),
+        StepStatus::Completed | StepStatus::Failed | StepStatus::Aborted => ended(step, report),
         StepStatus::Ready => match report.attempt {
             Some(attempt) if attempt != current => other_attempt(step, report, attempt),
             _ => Verdict::Take(current),
@@ -102,7 +102,7 @@ fn judge_end(step: &Step, report: &ReportStep) -> Verdict {
         }
         StepStatus::Running => held(step, report),
         StepStatus::Completed if is_same_completion(step, report) => Verdict::Known,
-        StepStatus::Completed | StepStatus::Failed => ended(step, report),
+        StepStatus::Completed | StepStatus::Failed | StepStatus::Aborted => ended(step, report),
     }
 }
 
@@ -166,7 +166,7 @@ fn ended(step: &Step, report: &ReportStep) -> Verdict {
     refuse(
         "step-ended",
         format!(
-            "step {} has already {}",
+            "step {} has already ended: it is {}",
             report.step,
             step.run.status.as_str()
         ),

@@ -81,7 +81,7 @@ impl<'a> Draft<'a> {
             Verdict::Take(_) | Verdict::Refuse(..) => {
                 let status = self.workflow.status().as_str();
                 let why = format!(
-                    "workflow {} has already ended: it {status}",
+                    "workflow {} has already ended: it is {status}",
                     self.workflow.id
                 );
                 return Err(self.conflict("workflow-ended", why, &step));
@@ -390,13 +390,18 @@ impl<'a> Draft<'a> {
         failed_step: Option<StepId>,
         occurred_at: Option<i64>,
     ) {
+        let step = failed_step.as_ref().and_then(|id| self.workflow.step(id));
         let data = WorkflowFailed {
             workflow_id: self.workflow.id.clone(),
             name: self.workflow.about.name.clone(),
             reason: reason.to_owned(),
             error,
+            server_id: step.and_then(Step::at_work).cloned(),
+            tool: step.and_then(|step| step.plan.declaration.tool.clone()),
             failed_step,
             retry_attempts: self.workflow.counts.retry_attempts,
+            completed_steps: self.workflow.counts.ended,
+            total_steps: self.workflow.total_steps(),
         };
         self.push(
             None,

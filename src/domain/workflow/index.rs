@@ -79,7 +79,10 @@ impl Index {
                         .insert_mut((workflow.clone(), server.clone(), number));
                 }
             }
-            StepStatus::Pending | StepStatus::Completed | StepStatus::Failed => {}
+            StepStatus::Pending
+            | StepStatus::Completed
+            | StepStatus::Failed
+            | StepStatus::Aborted => {}
         }
     }
 
@@ -99,7 +102,10 @@ impl Index {
                         .remove_mut(&(workflow.clone(), server.clone(), number));
                 }
             }
-            StepStatus::Pending | StepStatus::Completed | StepStatus::Failed => {}
+            StepStatus::Pending
+            | StepStatus::Completed
+            | StepStatus::Failed
+            | StepStatus::Aborted => {}
         }
     }
 }

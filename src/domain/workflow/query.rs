@@ -24,7 +24,7 @@ const MAX_STEPS_SHOWN: usize = 20_000;
 /// Which workflows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorkflowQuery {
-    /// Workflows that are this far.
+    /// Workflows that are this far; `Failed` finds the cancelled ones, too.
     pub status: Option<WorkflowStatus>,
     /// Only these, in order of their ids; `None`: any.
     pub within: Option<Vec<WorkflowId>>,
@@ -114,7 +114,7 @@ impl Workflows {
             }
             let wanted = query
                 .status
-                .is_none_or(|status| status == workflow.status());
+                .is_none_or(|asked| workflow.status().is_among(asked));
             if wanted && !workflow.is_expired(now, policy) {
                 steps += workflow.total_steps() as usize;
                 page.workflows.push(workflow.summary());

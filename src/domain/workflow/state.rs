@@ -8,7 +8,10 @@ use std::sync::Arc;
 use rpds::{HashTrieMapSync, VectorSync};
 use serde::{Deserialize, Serialize};
 
-use super::step::{Past, Plan, Run, Step, StepStatus};
+use super::{
+    decide::CANCELLED,
+    step::{Past, Plan, Run, Step, StepStatus},
+};
 use crate::domain::{
     event::{
         EventData, Private, StepDeclaration, WorkflowCompleted, WorkflowFailed, WorkflowStarted,
@@ -26,8 +29,10 @@ pub enum WorkflowStatus {
     Running,
     /// It is done.
     Completed,
-    /// It failed, ran out of time or was cancelled.
+    /// It failed or ran out of time.
     Failed,
+    /// It was cancelled.
+    Cancelled,
 }
 
 impl WorkflowStatus {
@@ -38,15 +43,27 @@ impl WorkflowStatus {
             Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
+    }
+
+    /// Whether it is meant by whoever asks for that status: a cancelled workflow counts among the failed ones, too.
+    #[must_use]
+    pub fn is_among(self, asked: Self) -> bool {
+        self == asked || (asked == Self::Failed && self == Self::Cancelled)
     }
 
     /// Reads a status as the API writes it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Running, Self::Completed, Self::Failed]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        [
+            Self::Running,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
     }
 }
 
@@ -163,6 +180,9 @@ impl Workflow {
         match &self.outcome {
             None => WorkflowStatus::Running,
             Some(outcome) if outcome.completed => WorkflowStatus::Completed,
+            Some(outcome) if outcome.reason.as_deref() == Some(CANCELLED) => {
+                WorkflowStatus::Cancelled
+            }
             Some(_) => WorkflowStatus::Failed,
         }
     }
@@ -359,7 +379,7 @@ impl Workflow {
     }
 
     /// What is left unfinished never runs: what could be claimed is not to be had any more, and what was
-    /// running has failed.
+    /// running is aborted.
     fn ended(&mut self, outcome: Outcome) -> Touched {
         let at = outcome.ended_at;
         self.outcome = Some(Arc::new(outcome));
@@ -372,7 +392,7 @@ impl Workflow {
         for &place in &places {
             self.change_at(place, |run| {
                 if run.status == StepStatus::Running {
-                    run.status = StepStatus::Failed;
+                    run.status = StepStatus::Aborted;
                     run.error = Some("the workflow ended first".into());
                     run.ended_at = Some(at);
                     run.orphaned = false;

@@ -23,8 +23,10 @@ pub enum StepStatus {
     Running,
     /// Done.
     Completed,
-    /// Failed for good; in a workflow that ended first, it was running then.
+    /// Failed for good.
     Failed,
+    /// It was running when its workflow ended: nothing is known against it. Versions before called it failed.
+    Aborted,
 }
 
 impl StepStatus {
@@ -37,6 +39,7 @@ impl StepStatus {
             Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Aborted => "aborted",
         }
     }
 
@@ -49,6 +52,7 @@ impl StepStatus {
             Self::Running,
             Self::Completed,
             Self::Failed,
+            Self::Aborted,
         ]
         .into_iter()
         .find(|status| status.as_str() == text)
@@ -129,7 +133,10 @@ impl Run {
     pub(super) fn current_attempt(&self) -> u32 {
         match self.status {
             StepStatus::Pending | StepStatus::Ready => self.attempt.saturating_add(1),
-            StepStatus::Running | StepStatus::Completed | StepStatus::Failed => self.attempt,
+            StepStatus::Running
+            | StepStatus::Completed
+            | StepStatus::Failed
+            | StepStatus::Aborted => self.attempt,
         }
     }
 }

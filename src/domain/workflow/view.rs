@@ -46,7 +46,7 @@ pub struct StepView {
     pub timeout: Option<u64>,
     /// Failed attempts that are tried again.
     pub retries: u32,
-    /// `pending`, `ready`, `running`, `completed`, `failed`.
+    /// `pending`, `ready`, `running`, `completed`, `failed`; `aborted` where its workflow ended while it ran.
     pub status: &'static str,
     /// The present or last attempt; 0 before the first.
     pub attempt: u32,
@@ -77,7 +77,7 @@ pub struct WorkflowView {
     /// What it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// `running`, `completed`, `failed`.
+    /// `running`, `completed`, `failed`, `cancelled`.
     pub status: &'static str,
     /// Why it failed: `step_failed`, `timeout`, `cancelled`, `reported`.
     #[serde(skip_serializing_if = "Option::is_none")]

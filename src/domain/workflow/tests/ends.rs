@@ -62,7 +62,7 @@ fn an_end_by_hand_once() {
             wanted,
             "{first:?}, then {second:?}"
         );
-        assert_eq!(world.steps(), "a=failed b=pending");
+        assert_eq!(world.steps(), "a=aborted b=pending");
     }
 }
 

@@ -327,7 +327,7 @@ fn a_workflow_fails_with_its_required_step_in_one_commit() {
     );
     assert_eq!(said["error"], "broke");
     // What was left can't be claimed; what was running has failed.
-    assert_eq!(world.steps(), "a=failed b=failed c=pending d=pending");
+    assert_eq!(world.steps(), "a=failed b=aborted c=pending d=pending");
     assert_eq!(
         world.report("a failed #2"),
         kinds(&[]),

@@ -201,7 +201,7 @@ fn a_loss_without_a_retry_left_fails_the_workflow_and_frees_its_steps() {
     assert_eq!(fleet.react(), ["workflow_step_failed", "workflow_failed"]);
     assert_eq!(
         (fleet.is("a"), fleet.is("b")),
-        ("failed #1".into(), "failed #1".into())
+        ("failed #1".into(), "aborted #1".into())
     );
 }
 

@@ -189,6 +189,7 @@ fn check(world: &World) {
                 StepStatus::Running => assert!(running && all_ended && step.attempt() > 0),
                 StepStatus::Completed => assert!(all_ended && step.attempt() > 0),
                 StepStatus::Failed => assert!(step.attempt() > 0),
+                StepStatus::Aborted => assert!(!running && step.attempt() > 0),
             }
             assert!(
                 step.attempt() <= step.plan.retries() + 1,
