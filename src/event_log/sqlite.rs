@@ -23,6 +23,7 @@ mod seal;
 mod search;
 mod states;
 mod terms;
+mod told;
 pub(super) mod verify;
 mod writer;
 
@@ -38,6 +39,7 @@ use self::{
     room::{Ballast, Lock},
     schema::Unusable,
     terms::TermIds,
+    told::told,
     writer::{Measured, Writer},
 };
 use super::{Epochs, LogInfo, OpenError, OpenLog};
@@ -71,7 +73,7 @@ fn open_parts(directory: &Path) -> Result<(Writer, Reader), OpenError> {
     let mut ballast = Ballast::new(directory);
     let path = directory.join(schema::FILE);
     let connection = schema::open_writer(&path).map_err(|e| refused(directory, e))?;
-    let unread = |e: rusqlite::Error| failed(e.to_string());
+    let unread = |e: rusqlite::Error| failed(told(&e));
     let mut standing = standing(&connection).map_err(unread)?;
     if let Err(e) = recover::count(&connection, &mut standing) {
         // A damaged page: more is kept than the settings say, rather than less.

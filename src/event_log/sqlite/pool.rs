@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::schema;
+use super::{schema, told::told};
 use crate::event_log::ReadError;
 
 /// Reads that run at once; more wait for one of them. SQLite gains nothing from more than cores.
@@ -58,7 +58,7 @@ impl Pool {
             Some(connection) => connection,
             None => schema::open_reader(&self.path).map_err(|e| ReadError(e.to_string()))?,
         };
-        let result = in_transaction(&connection, work).map_err(|e| ReadError(e.to_string()));
+        let result = in_transaction(&connection, work).map_err(|e| ReadError(told(&e)));
         if connection.is_autocommit() {
             self.state.lock().idle.push(connection);
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::{
     block::{Block, Span},
     schema::{sequence, sql},
+    told::told,
     writer::{REMEMBERED_MS, Standing, Writer},
 };
 use crate::event_log::{AppendError, Pruned, Retention};
@@ -249,5 +250,5 @@ impl Writer {
 }
 
 fn unread(error: &rusqlite::Error) -> AppendError {
-    AppendError::Unwritable(error.to_string())
+    AppendError::Unwritable(told(error))
 }

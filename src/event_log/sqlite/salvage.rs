@@ -11,6 +11,7 @@ use super::{
     room::Lock,
     schema::{self, Bounds, sql},
     states,
+    told::told,
     writer::{Answers, Standing, Unsealed},
 };
 use crate::{
@@ -55,7 +56,7 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Report, OpenError> {
     let (mut new, _) = super::open_parts(to)?;
     let mut report = Report::default();
     let standing = recover::standing(&old).or_else(|_| what_is_left(&old, &mut report));
-    let standing = standing.map_err(|e| failed(e.to_string()))?;
+    let standing = standing.map_err(|e| failed(told(&e)))?;
     copy_events(&old, &standing, &mut new, &mut report)
         .and_then(|()| copy_rest(&old, &standing, &mut new, &mut report))
         .map_err(|e| OpenError::Failed {

@@ -7,6 +7,8 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::told::told;
+
 /// The database within the data directory.
 pub(super) const FILE: &str = "hub.db";
 
@@ -70,7 +72,7 @@ pub(super) enum Unusable {
     TooNew(i64),
     #[error("the file system can't keep a write-ahead log (journal mode stays {0})")]
     NoWal(String),
-    #[error("{FILE} can't be read: {0}")]
+    #[error("{FILE} can't be read: {}", told(.0))]
     Sqlite(#[from] rusqlite::Error),
 }
 

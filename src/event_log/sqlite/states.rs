@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::{
     schema::{sequence, sql},
+    told::told,
     writer::Writer,
 };
 use crate::event_log::{AppendError, TakeSnapshot};
@@ -43,7 +44,7 @@ impl Making {
 
 impl Writer {
     pub(super) fn begin_state(&mut self, sequence: u64) -> Result<(), AppendError> {
-        let id = next_id(&self.connection).map_err(|e| AppendError::Unwritable(e.to_string()))?;
+        let id = next_id(&self.connection).map_err(|e| AppendError::Unwritable(told(&e)))?;
         self.making = Some(Making {
             id,
             sequence,
@@ -85,7 +86,7 @@ impl Writer {
     pub(super) fn drop_old_parts(&mut self) -> Result<bool, AppendError> {
         let making = self.making.map(|making| making.id);
         let gone = has_old_parts(&self.connection, making)
-            .map_err(|e| AppendError::Unwritable(e.to_string()))?;
+            .map_err(|e| AppendError::Unwritable(told(&e)))?;
         if !gone {
             return Ok(false);
         }

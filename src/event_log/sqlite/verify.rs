@@ -8,6 +8,7 @@ use super::{
     fetch::{self, Stored},
     read, recover, schema, states,
     terms::{self, Kind},
+    told::told,
     writer::Standing,
 };
 use crate::{
@@ -31,7 +32,7 @@ pub fn verify(directory: &Path) -> Result<Report, OpenError> {
     };
     let connection = schema::open_damaged(&directory.join(schema::FILE))
         .map_err(|e| super::refused(directory, e))?;
-    inspect(&connection).map_err(|e| failed(e.to_string()))
+    inspect(&connection).map_err(|e| failed(told(&e)))
 }
 
 fn inspect(connection: &Connection) -> rusqlite::Result<Report> {

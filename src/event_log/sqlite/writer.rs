@@ -16,6 +16,7 @@ use super::{
     schema::{self, Bounds, sequence, sql},
     states::Making,
     terms::TermIds,
+    told::told,
 };
 use crate::{
     domain::{Json, Record},
@@ -198,7 +199,7 @@ impl Writer {
             let _ = self.journal_pages("PRAGMA wal_checkpoint(PASSIVE)");
             return AppendError::Full(error.to_string());
         }
-        AppendError::Unwritable(error.to_string())
+        AppendError::Unwritable(told(error))
     }
 
     fn is_full(&self, error: &rusqlite::Error) -> bool {
@@ -389,7 +390,7 @@ impl LogWriter for Writer {
                 })
                 .optional()
         };
-        recall().map_err(|e| ReadError(e.to_string()))
+        recall().map_err(|e| ReadError(told(&e)))
     }
 
     fn prune(&mut self, retention: &Retention, now: i64) -> Result<Pruned, AppendError> {

@@ -293,3 +293,28 @@ fn damage_does_not_stop_pruning() {
         assert_eq!((info.floor, info.head), (121, 120), "{sql}");
     }
 }
+
+#[test]
+fn a_damaged_file_is_no_error_of_the_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    closed_log(directory.path());
+    let path = file(directory.path());
+    let whole = std::fs::read(&path).expect("a file");
+    let wrong_first_pages = [&b"garbage"[..]; 4096].concat();
+    let half = &whole[..whole.len() / 8192 * 4096];
+    for bytes in [half, &whole[..100], &wrong_first_pages] {
+        std::fs::write(&path, bytes).expect("written");
+        for left_over in ["hub.db-wal", "hub.db-shm"] {
+            let _ = std::fs::remove_file(directory.path().join(left_over));
+        }
+        let told = crate::event_log::open(Some(directory.path()))
+            .err()
+            .map(|error| error.to_string())
+            .expect("it can't be opened");
+        assert!(
+            told.contains("damaged") && told.contains("log salvage"),
+            "{told}"
+        );
+        assert!(!told.contains("disk"), "{told}");
+    }
+}
