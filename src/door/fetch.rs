@@ -56,3 +56,18 @@ async fn ask(url: &str, most_bytes: usize) -> Result<Bytes, FetchError> {
         .await;
     Ok(body.map_err(|error| failed(&error))?.to_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_never_answers_is_not_waited_for() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let silent = tokio::spawn(async move { listener.accept().await });
+        let answer = get(&url, 1000).await;
+        assert!(matches!(answer, Err(FetchError::TimedOut)), "{answer:?}");
+        silent.abort();
+    }
+}

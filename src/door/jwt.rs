@@ -399,11 +399,21 @@ fn parse_set(bytes: &[u8]) -> Result<JwkSet, String> {
         if key["alg"] == "Ed25519" {
             key["alg"] = "EdDSA".into();
         }
-        serde_json::from_value::<Jwk>(key).ok()
+        serde_json::from_value::<Jwk>(key).ok().filter(is_public)
     });
     Ok(JwkSet {
         keys: keys.collect(),
     })
+}
+
+/// Whether a key is of a kind that signatures are ever checked with; a shared secret has no place in a public set.
+fn is_public(jwk: &Jwk) -> bool {
+    match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => true,
+        AlgorithmParameters::EllipticCurve(key) => key.curve == EllipticCurve::P256,
+        AlgorithmParameters::OctetKeyPair(key) => key.curve == EllipticCurve::Ed25519,
+        _ => false,
+    }
 }
 
 /// The keys that may have signed a token of that head.

@@ -2,7 +2,10 @@
 //!
 //! A thing's state is shown to whoever may read every event that it comes from, and is as good as not there for
 //! others. Whoever can't read a thing that it changes gets back what it said itself, and the bare bones that it needs
-//! to go on: ids, how far it is, the attempt. What isn't listed here as a bone is held back, new members included.
+//! to go on: ids, how far it is, the attempt, warnings about its own body. What isn't listed here as a bone is held back,
+//! new members included.
+
+use std::sync::Arc;
 
 use super::access::{Access, Scope};
 use crate::{
@@ -17,13 +20,13 @@ use crate::{
     },
     filter::Selection,
 };
-use std::sync::Arc;
 
 /// Of a step that somebody may not read, where its state stands in the way.
 const STRANGERS_STEP: [&str; 4] = ["id", "workflowId", "status", "attempt"];
 
 /// Of a step that somebody reports on or steers.
-const STEP: [&str; 14] = [
+const STEP: [&str; 15] = [
+    "warnings",
     "id",
     "workflowId",
     "name",
@@ -41,7 +44,8 @@ const STEP: [&str; 14] = [
 ];
 
 /// Of a workflow that somebody steers.
-const WORKFLOW: [&str; 10] = [
+const WORKFLOW: [&str; 11] = [
+    "warnings",
     "id",
     "name",
     "description",
@@ -55,7 +59,8 @@ const WORKFLOW: [&str; 10] = [
 ];
 
 /// Of a server that somebody speaks for: what it says of itself, and whether it is watched.
-const SERVER: [&str; 11] = [
+const SERVER: [&str; 12] = [
+    "warnings",
     "id",
     "name",
     "status",

@@ -505,3 +505,88 @@ async fn an_address_is_asked_for_an_unknown_kid_at_a_bounded_rate() {
     verifier.refresh(false).await;
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
+
+/// An issuer at an address, whose answer can be changed.
+async fn issuer(answer: Arc<parking_lot::Mutex<(u16, String)>>) -> String {
+    let (listener, evil) = (
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        Signers::new().set(),
+    );
+    let address = listener.local_addr().unwrap();
+    let router = Router::new()
+        .route(
+            "/jwks",
+            get(async move || {
+                let (status, body) = answer.lock().clone();
+                let status = axum::http::StatusCode::from_u16(status).unwrap();
+                (
+                    status,
+                    [("location", format!("http://{address}/evil"))],
+                    body,
+                )
+            }),
+        )
+        .route("/evil", get(async || Json(evil)));
+    tokio::spawn(async { axum::serve(listener, router).await });
+    format!("http://{address}/jwks")
+}
+
+#[tokio::test]
+async fn an_address_that_gives_no_good_set_changes_nothing() {
+    let (old, new) = (Signers::new(), Signers::new());
+    let answer = Arc::new(parking_lot::Mutex::new((200, old.set().to_string())));
+    let url = issuer(answer.clone()).await;
+    let verifier = Verifier::new(&Auth {
+        jwks: Some(JwksSource::Url(url.clone())),
+        ..auth()
+    })
+    .unwrap()
+    .unwrap();
+    let public = verifier.public.as_ref().unwrap();
+    let ask = async || public.ask(&url, Duration::ZERO).await;
+    ask().await;
+    let huge = format!(r#"{{"keys": [], "more": "{}"}}"#, "x".repeat(MOST_BYTES));
+    for (status, body) in [
+        (302, String::new()),
+        (301, new.set().to_string()),
+        (500, new.set().to_string()),
+        (204, String::new()),
+        (200, String::new()),
+        (200, "{".to_owned()),
+        (200, "[]".to_owned()),
+        (200, r#"{"keys": []}"#.to_owned()),
+        (
+            200,
+            r#"{"keys": [{"kty": "oct", "k": "AAAA", "kid": "ed-1"}, 7]}"#.to_owned(),
+        ),
+        (200, huge),
+    ] {
+        let told = format!("{status} {}", &body[..body.len().min(60)]);
+        *answer.lock() = (status, body);
+        ask().await;
+        let still = verifier.verify(&old.eddsa(&claims()), now() * 1000).await;
+        // A key of another kind is no key of ours, and a set without any is empty.
+        assert!(still.is_ok(), "{told}: {still:?}");
+        let evil = verifier.verify(&new.eddsa(&claims()), now() * 1000).await;
+        assert!(evil.is_err(), "{told}");
+    }
+    // Keys that the issuer takes back are gone with the next set.
+    *answer.lock() = (200, new.set().to_string());
+    ask().await;
+    assert!(
+        verifier
+            .verify(&new.eddsa(&claims()), now() * 1000)
+            .await
+            .is_ok()
+    );
+    assert!(
+        verifier
+            .verify(&old.eddsa(&claims()), now() * 1000)
+            .await
+            .is_err()
+    );
+    // While somebody asks, or waits for an issuer that is slow, tokens of known keys don't wait.
+    let _asking = public.asked.lock().await;
+    let known = new.eddsa(&claims());
+    assert!(verifier.verify(&known, now() * 1000).await.is_ok());
+}
