@@ -15,15 +15,18 @@ mod history;
 mod layer;
 pub mod openapi;
 mod patterns;
+mod pieces;
 pub mod problem;
 mod servers;
 mod shapes;
 pub mod snapshot;
+mod squeeze;
 mod sse;
 pub mod status;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod text;
 mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,7 +44,10 @@ use tower_http::compression::CompressionLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::{bodies::Bodies, layer::EntranceLayer, problem::Problem};
+use self::{
+    bodies::Bodies, layer::EntranceLayer, pieces::Makers, problem::Problem, snapshot::Plans,
+    squeeze::Squeezers,
+};
 use crate::{
     config::Config,
     domain::{Command, Json},
@@ -83,6 +89,10 @@ pub struct Shared {
     description: Bytes,
     /// Request bodies that are being read.
     bodies: Bodies,
+    /// Where long answers are made.
+    makers: Makers,
+    /// What readers of one snapshot share.
+    plans: Plans,
 }
 
 impl std::ops::Deref for App {
@@ -117,24 +127,11 @@ impl App {
         })
     }
 
-    /// `nextCursor` of a page, sealed: the place may be one that its reader may not see.
-    fn sealed(
-        &self,
-        list: &str,
-        place: Option<&impl std::fmt::Display>,
-    ) -> Result<Option<String>, Problem> {
-        let seal = |place: &dyn std::fmt::Display| {
-            let sealed = self.door.seal_cursor(list, &place.to_string());
-            sealed.ok_or_else(|| {
-                Problem::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "internal-error",
-                    "Something went wrong in the hub",
-                    "the system gives no random bytes",
-                )
-            })
-        };
-        place.map(|place| seal(place)).transpose()
+    /// Seals `nextCursor` of a list: the place may be one that its reader may not see. `None` where the system gives no
+    /// random bytes.
+    fn sealer(&self, list: &'static str) -> impl Fn(&str) -> Option<String> + Send + 'static {
+        let door = self.door.clone();
+        move |place| door.seal_cursor(list, place)
     }
 
     /// The place that a `cursor` of that list stands for.
@@ -153,6 +150,16 @@ impl App {
         cursor.map(open).transpose()
     }
 
+    /// Where long answers are made.
+    fn makers(&self) -> &Makers {
+        &self.0.makers
+    }
+
+    /// What readers of one snapshot share.
+    fn plans(&self) -> &Plans {
+        &self.0.plans
+    }
+
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
@@ -162,6 +169,8 @@ impl App {
             parts,
             description: description.into(),
             bodies,
+            makers: Makers::default(),
+            plans: Plans::default(),
         }))
     }
 
@@ -192,6 +201,7 @@ fn long_answers() -> OpenApiRouter<App> {
         .merge(status::routes())
         .merge(openapi::routes())
         .layer(CompressionLayer::new())
+        .layer(from_fn_with_state(Squeezers::default(), squeeze::bounded))
 }
 
 /// The whole service of one server.

@@ -103,7 +103,8 @@ impl Closing {
     }
 }
 
-/// What a stream starts with, piece by piece, each a whole number of frames; made when there is room for it.
+/// What a stream starts with, piece by piece, each a whole number of frames. Made when there is room for it, on a thread of
+/// its own; an empty one says that the next takes a while, and that others shall have their turn.
 pub type Prologue = Box<dyn Iterator<Item = Bytes> + Send>;
 
 /// A stream to open.
@@ -182,7 +183,7 @@ pub struct Streams {
     shared: Arc<Shared>,
     ports: Vec<Arc<Port>>,
     next: AtomicUsize,
-    readers: Arc<reading::Pool>,
+    pools: [Arc<reading::Pool>; 2],
     threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
@@ -209,17 +210,20 @@ impl Streams {
             lags: (0..shards).map(|_| AtomicU64::new(0)).collect(),
         });
         let readers = Arc::new(reading::Pool::new(log.clone()));
+        // Whoever comes back to a place doesn't wait for those who want all of the state.
+        let openers = Arc::new(reading::Pool::new(log.clone()));
         let around = shard::Around {
             shared: shared.clone(),
             tail,
             log,
             readers: readers.clone(),
+            openers: openers.clone(),
         };
         let mut streams = Self {
             shared,
             ports: Vec::new(),
             next: AtomicUsize::new(0),
-            readers: readers.clone(),
+            pools: [readers.clone(), openers.clone()],
             threads: Mutex::default(),
         };
         for number in 0..shards {
@@ -230,11 +234,15 @@ impl Streams {
                 .spawn(move || shard.run())?;
             streams.threads.get_mut().push(thread);
         }
-        for number in 0..2 {
-            let readers = readers.clone();
+        for (name, pool) in [
+            ("replay-0", &readers),
+            ("replay-1", &readers),
+            ("opening", &openers),
+        ] {
+            let pool = pool.clone();
             let thread = thread::Builder::new()
-                .name(format!("replay-{number}"))
-                .spawn(move || readers.run())?;
+                .name(name.to_owned())
+                .spawn(move || pool.run())?;
             streams.threads.get_mut().push(thread);
         }
         Ok(streams)
@@ -350,7 +358,7 @@ impl Streams {
         for port in &self.ports {
             port.send(Command::Stop);
         }
-        self.readers.stop();
+        self.pools.iter().for_each(|pool| pool.stop());
         for thread in self.threads.lock().drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the streams had panicked");

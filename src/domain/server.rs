@@ -25,7 +25,7 @@ use super::{
     status::ServerCounts,
 };
 
-pub use list::{ServerPage, ServerQuery};
+pub use list::ServerQuery;
 pub(in crate::domain) use parse::word;
 pub use view::{LeaseView, ServerView};
 

@@ -25,7 +25,7 @@ use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use self::{decide::Draft, index::Index};
 pub use self::{
-    query::{StepCursor, StepQuery, StepsPage, WorkflowQuery, WorkflowsPage},
+    query::{FoundStep, StepCursor, StepQuery, StepsPage},
     report::EndKind,
     save::SavedWorkflows,
     state::{Workflow, WorkflowStatus},
@@ -85,6 +85,19 @@ impl Workflows {
             }
             None => Box::new(self.by_id.values()),
         }
+    }
+
+    /// The same, of these alone where they are named, which are in order themselves.
+    pub fn among<'a>(
+        &'a self,
+        ids: Option<&'a [WorkflowId]>,
+        after: Option<&WorkflowId>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Workflow>> + 'a> {
+        let Some(ids) = ids else {
+            return self.after(after);
+        };
+        let first = after.map_or(0, |after| ids.partition_point(|id| id <= after));
+        Box::new(ids[first..].iter().filter_map(|id| self.get(id)))
     }
 
     /// How many run.

@@ -1,14 +1,14 @@
 //! Reading the log: pages of it, all of it as lines, one event of it.
 //!
-//! Every read is done page by page on a blocking thread, so that neither a slow client nor a long log ever
-//! holds a thread, and memory stays at a page or two per reader.
+//! Every read is done piece by piece, at the reader's pace ([`super::pieces`]), so that neither a slow client nor a long log
+//! ever holds a thread, and memory stays at a piece or two per reader.
 
 mod lines;
+mod page;
 
 use std::ops::ControlFlow;
 
 use axum::{
-    body::Body,
     extract::{RawPathParams, State as Shared, rejection::RawPathParamsRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -18,7 +18,7 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::lines::Lines;
+use self::{lines::Lines, page::Page};
 use super::{
     App,
     accept::prefers,
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     domain::Position,
-    event_log::{Item, Located, LogInfo, LogReader, Order, ReadError, ReadRange, Scanned},
+    event_log::{Item, Located, LogInfo, LogReader, Order, ReadRange, Scanned},
     filter::{Filter, Selection, parse::SELECTION, query::Query, start::parse_time},
     frame::write_envelope,
 };
@@ -103,7 +103,7 @@ async fn history(
         let door = app.door.clone();
         let may_read = move || door.stands(&guest.shown);
         let lines = Lines::new(reader, wanted, may_read);
-        let mut response = Response::new(Body::from_stream(lines));
+        let mut response = Response::new(app.makers().body(lines));
         let ndjson = HeaderValue::from_static("application/x-ndjson");
         response.headers_mut().insert(CONTENT_TYPE, ndjson);
         response
@@ -111,10 +111,8 @@ async fn history(
             .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     } else {
-        json_response(
-            StatusCode::OK,
-            blocking(move || page(&*reader, &wanted)).await??,
-        )
+        let page = Page::new(reader, wanted);
+        app.makers().json_from_disk(page).await?
     };
     response
         .headers_mut()
@@ -308,70 +306,6 @@ fn order_name(order: Order) -> &'static str {
         Order::Ascending => "asc",
         Order::Descending => "desc",
     }
-}
-
-/// Reads one page.
-fn page(reader: &dyn LogReader, wanted: &Wanted) -> Result<String, ReadError> {
-    let epochs = reader.epochs();
-    let limit = wanted.limit.unwrap_or(DEFAULT_LIMIT);
-    let mut out = Vec::with_capacity(16 * 1024);
-    out.extend_from_slice(br#"{"events":["#);
-    let (mut count, mut truncated, mut reads) = (0, false, 0);
-    // The last event of the page, once another is found that has no room on it.
-    let (mut last, mut full) = (0, false);
-    let mut rest = Wanted {
-        filter: wanted.filter.clone(),
-        ..*wanted
-    };
-    while !rest.is_done() && !full && reads < READS_PER_PAGE {
-        reads += 1;
-        let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
-            match item {
-                Item::Event(_) if count == limit || out.len() >= PAGE_BYTES => {
-                    full = true;
-                    return ControlFlow::Break(());
-                }
-                Item::Event(record) => {
-                    if count > 0 {
-                        out.push(b',');
-                    }
-                    write_envelope(&mut out, epochs.name(record.sequence), &record);
-                    (count, last) = (count + 1, record.sequence);
-                }
-                Item::Corrupt { .. } => truncated = true,
-            }
-            ControlFlow::Continue(())
-        })?;
-        truncated |= scanned.overtaken.is_some();
-        rest.advance(scanned);
-    }
-    if full {
-        match rest.range.order {
-            Order::Ascending => rest.range.after = last,
-            Order::Descending => rest.range.until = last - 1,
-        }
-    }
-    truncated |= match wanted.range.order {
-        Order::Ascending => wanted.truncated,
-        Order::Descending => rest.is_done() && wanted.lacks_the_oldest(reader),
-    };
-    out.extend_from_slice(br#"],"nextCursor":"#);
-    if rest.is_done() && !full {
-        out.extend_from_slice(b"null");
-    } else {
-        let at = match rest.range.order {
-            Order::Ascending => rest.range.after,
-            Order::Descending => rest.range.until,
-        };
-        let cursor = format!("\"{}-{}\"", order_name(rest.range.order), epochs.name(at));
-        out.extend_from_slice(cursor.as_bytes());
-    }
-    out.extend_from_slice(if truncated {
-        br#","truncated":true}"#
-    } else {
-        br#","truncated":false}"#
-    });
-    Ok(String::from_utf8(out).unwrap_or_default())
 }
 
 /// Does work that waits for the disk.

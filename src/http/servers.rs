@@ -1,6 +1,8 @@
 //! Servers: register, list, leave. Their heartbeats are in [`super::heartbeats`].
 
-use axum::{Json, extract::State as Shared};
+use std::sync::Arc;
+
+use axum::{extract::State as Shared, response::Response};
 use serde::{Deserialize, de::IntoDeserializer};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -9,6 +11,7 @@ use super::{
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
+    text::{Found, Listing, Looked, Single, Text, Thing, look},
 };
 use crate::{
     domain::{
@@ -26,8 +29,6 @@ const CURSORS: &str = "servers";
 const DEFAULT_LIMIT: usize = 100;
 /// Servers on a page, at most.
 const MAX_LIMIT: u64 = 1000;
-/// Servers looked at before other tasks get their turn.
-const SCAN: usize = 2000;
 
 /// `/servers` and what lies below, without heartbeats.
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -85,7 +86,7 @@ struct ServerList {
 /// List servers
 ///
 /// In order of their ids, connected and gone. Filters of different names are joined by AND, values of one
-/// by OR, tags by AND.
+/// by OR, tags by AND. A page of large ones may hold fewer than `limit`.
 #[utoipa::path(
     get,
     operation_id = "list_servers",
@@ -101,39 +102,32 @@ struct ServerList {
     ),
     responses((status = 200, body = ServerList))
 )]
-async fn list(
-    Shared(app): Shared<App>,
-    guest: Guest,
-    query: Query,
-) -> Result<Json<ServerList>, Problem> {
+async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(
         &["limit", "cursor"],
         &["health", "status", "transport", "tag"],
     )?;
     let (wanted, limit) = (read_filters(&query)?, read_limit(&query)?);
     let mut after: Option<ServerId> = app.opened(CURSORS, query.one("cursor"))?;
-    let state = app.hub.state();
-    let mut found = Vec::new();
-    loop {
-        let page = state
-            .servers
-            .page(&wanted, after.as_ref(), limit - found.len(), SCAN);
-        found.extend(
-            page.servers
-                .into_iter()
-                .filter(|server| guest.sees_server(server)),
-        );
-        after = page.next;
-        if after.is_none() || found.len() == limit {
-            break;
+    let (state, makers) = (app.hub.state(), app.makers().clone());
+    let seal = app.sealer(CURSORS);
+    let find = move || {
+        let is_wanted = |server: &Arc<Server>| wanted.matches(server) && guest.sees_server(server);
+        match look(state.servers.after(after.as_ref()), is_wanted) {
+            Looked::At(server) => {
+                let id = &server.connection.id;
+                after = Some(id.clone());
+                let lease = app.leases.view(id).map(Box::new);
+                Found::One(Thing::Server(server.clone(), lease), id.to_string())
+            }
+            Looked::Tired(server) => {
+                after = Some(server.connection.id.clone());
+                Found::Later
+            }
+            Looked::Nothing => Found::End(None),
         }
-        tokio::task::yield_now().await;
-    }
-    let servers = found.iter().map(|server| view(&app, server)).collect();
-    Ok(Json(ServerList {
-        servers,
-        next_cursor: app.sealed(CURSORS, after.as_ref())?,
-    }))
+    };
+    makers.json(Text::of(Listing::new("servers", limit, find, seal)))
 }
 
 /// One server
@@ -150,14 +144,18 @@ async fn get(
     guest: Guest,
     PathId(id): PathId<ServerId>,
     _: NoQuery,
-) -> Result<Json<ServerView>, Problem> {
+) -> Result<Response, Problem> {
     let state = app.hub.state();
     let server = state
         .servers
         .get(&id)
-        .filter(|server| guest.sees_server(server))
-        .ok_or(Rejection::ServerNotFound(id))?;
-    Ok(Json(view(&app, server)))
+        .filter(|server| guest.sees_server(server));
+    let Some(server) = server else {
+        return Err(Rejection::ServerNotFound(id).into());
+    };
+    let lease = app.leases.view(&id).map(Box::new);
+    app.makers()
+        .json(Single::of(Thing::Server(server.clone(), lease)))
 }
 
 /// Deregister a server
@@ -198,10 +196,6 @@ async fn deregister(
         occurred_at: None,
     });
     app.execute(&guest, command, None).await
-}
-
-fn view(app: &App, server: &Server) -> ServerView {
-    server.view(app.leases.view(&server.connection.id).as_ref())
 }
 
 fn read_filters(query: &Query) -> Result<ServerQuery, Problem> {

@@ -4,31 +4,36 @@
 //! those servers, and the workflows that have a step of theirs; with `workflowId` alone those workflows and
 //! no servers. Patterns and the numbers are always whole. Types never narrow it.
 
+mod frames;
+mod lighter;
+mod whole;
+
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::State as Shared,
-    http::{HeaderValue, header::CACHE_CONTROL, header::CONTENT_TYPE},
-    response::Response,
-};
-use bytes::Bytes;
+use axum::{extract::State as Shared, response::Response};
 use serde::Serialize;
 
-use super::{App, gate::Guest, problem::Problem, status::StatusView};
+pub use self::frames::Frames;
+pub(super) use self::frames::Plans;
+use self::whole::Whole;
+use super::{
+    App,
+    gate::Guest,
+    history::blocking,
+    problem::Problem,
+    status::StatusView,
+    text::{Looked, Text, look},
+};
 use crate::{
     domain::{
-        Json, Position, ServerId, State, WorkflowId,
+        Position, ServerId, State, WorkflowId,
         event::{Health, Pattern},
-        server::{Server, ServerView},
+        server::{LeaseView, Server, ServerView},
         workflow::{Workflow, WorkflowView},
     },
     door::Access,
     filter::{Selection, query::Query},
 };
-
-/// Servers or workflows per page: about as much JSON as is worth one write.
-const PAGE: usize = 200;
 
 /// One consistent cut of the state, narrowed by a filter.
 pub struct Snapshot {
@@ -82,96 +87,9 @@ impl Snapshot {
         self.stats.last_event_id
     }
 
-    /// The snapshot as the data of one or more `snapshot` frames, `{part, parts, id, sequence, servers, workflows,
-    /// patterns, …}`: lists are to be joined, what isn't a list stands in the first part (`id` and `sequence`
-    /// in each). Made lazily: at most one part is in memory.
-    pub fn parts(self) -> impl Iterator<Item = Bytes> + Send {
-        let servers = self
-            .state
-            .servers
-            .after(None)
-            .filter(|server| self.wants_server(server));
-        let workflows = self
-            .state
-            .workflows
-            .after(None)
-            .filter(|workflow| self.wants_workflow(workflow));
-        let parts = (servers.count().div_ceil(PAGE) + workflows.count().div_ceil(PAGE)).max(1);
-        let mut pages = Pages {
-            snapshot: self,
-            stage: Stage::Servers(None),
-        };
-        (1..=parts).map(move |part| {
-            let (servers, workflows) = loop {
-                match pages.next_page() {
-                    Some(Page::Servers(servers)) if !servers.is_empty() => {
-                        break (servers, Vec::new());
-                    }
-                    Some(Page::Workflows(workflows)) if !workflows.is_empty() => {
-                        break (Vec::new(), workflows);
-                    }
-                    Some(_) => {}
-                    None => break (Vec::new(), Vec::new()),
-                }
-            };
-            let snapshot = &pages.snapshot;
-            let first = part == 1;
-            let part = Part {
-                part,
-                parts,
-                id: snapshot.id(),
-                sequence: snapshot.state.sequence,
-                status: first.then_some(snapshot.stats.status),
-                servers,
-                workflows,
-                patterns: if first {
-                    snapshot.patterns()
-                } else {
-                    Vec::new()
-                },
-                stats: first.then_some(&snapshot.stats),
-            };
-            Bytes::from(Json::of(&part).as_str().to_owned())
-        })
-    }
-
-    /// The snapshot as one JSON object, in pieces.
-    fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
-        let head = format!(
-            r#"{{"id":"{}","sequence":{},"status":{},"patterns":{},"stats":{},"servers":["#,
-            self.id(),
-            self.state.sequence,
-            Json::of(&self.stats.status).as_str(),
-            Json::of(&self.patterns()).as_str(),
-            Json::of(&self.stats).as_str(),
-        );
-        let mut pages = Pages {
-            snapshot: self,
-            stage: Stage::Servers(None),
-        };
-        let (mut in_workflows, mut first) = (false, true);
-        let body = std::iter::from_fn(move || {
-            let page = pages.next_page()?;
-            let mut out = String::new();
-            if matches!(page, Page::Workflows(_)) && !in_workflows {
-                (in_workflows, first) = (true, true);
-                out.push_str("],\"workflows\":[");
-            }
-            match page {
-                Page::Servers(servers) => push_all(&mut out, &servers, &mut first),
-                Page::Workflows(workflows) => push_all(&mut out, &workflows, &mut first),
-            }
-            Some(Bytes::from(out))
-        });
-        std::iter::once(Bytes::from(head))
-            .chain(body)
-            .chain(std::iter::once(Bytes::from_static(b"]}")))
-    }
-
-    fn patterns(&self) -> Vec<Arc<Pattern>> {
-        let patterns = self.state.patterns.iter();
-        let seen = patterns.filter_map(|pattern| self.access.shows_pattern(pattern));
-        seen.collect()
+    /// Whether it is the whole state, as everybody sees it who may read everything.
+    fn is_whole(&self) -> bool {
+        self.access.reads_everything() && self.query == Selection::default()
     }
 
     fn wants_server(&self, server: &Server) -> bool {
@@ -190,12 +108,9 @@ impl Snapshot {
         is_named
             && is_seen
             && (!by_server
-                || workflow.view().steps.iter().any(|step| {
-                    [&step.server, &step.server_id]
-                        .into_iter()
-                        .flatten()
-                        .any(|server| self.is_selected(server))
-                }))
+                || workflow
+                    .steps()
+                    .any(|step| step.servers().any(|server| self.is_selected(server))))
     }
 
     /// Whether the query wants this server. Tags of one that may not be seen are no tags: which servers have them
@@ -217,91 +132,114 @@ impl Snapshot {
     }
 }
 
-fn push_all<T: Serialize>(out: &mut String, things: &[T], first: &mut bool) {
-    for thing in things {
-        if !std::mem::take(first) {
-            out.push(',');
+/// A thing of the cut.
+#[derive(Clone)]
+enum Item {
+    Pattern(Arc<Pattern>),
+    Server(Arc<Server>, Option<Box<LeaseView>>),
+    Workflow(Arc<Workflow>),
+}
+
+/// The lists of a cut, in the order of the walk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    Patterns,
+    Servers,
+    Workflows,
+}
+
+impl List {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Patterns => "patterns",
+            Self::Servers => "servers",
+            Self::Workflows => "workflows",
         }
-        out.push_str(Json::of(thing).as_str());
+    }
+
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Patterns => Some(Self::Servers),
+            Self::Servers => Some(Self::Workflows),
+            Self::Workflows => None,
+        }
     }
 }
 
-/// One frame's data.
-#[derive(Serialize)]
-struct Part<'a> {
-    part: usize,
-    parts: usize,
-    id: Position,
-    sequence: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<Health>,
-    servers: Vec<ServerView>,
-    workflows: Vec<WorkflowView>,
-    patterns: Vec<Arc<Pattern>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stats: Option<&'a StatusView>,
+impl Item {
+    fn list(&self) -> List {
+        match self {
+            Self::Pattern(_) => List::Patterns,
+            Self::Server(..) => List::Servers,
+            Self::Workflow(_) => List::Workflows,
+        }
+    }
 }
 
-/// Walks through the cut.
-struct Pages {
-    snapshot: Snapshot,
-    stage: Stage,
-}
+/// A walk through the things of a cut.
+struct Walk(Stage);
 
 enum Stage {
+    Patterns(std::vec::IntoIter<Arc<Pattern>>),
     Servers(Option<ServerId>),
     Workflows(Option<WorkflowId>),
-    Done,
 }
 
-enum Page {
-    Servers(Vec<ServerView>),
-    Workflows(Vec<WorkflowView>),
+/// What the walk meets.
+enum Met {
+    /// A thing.
+    One(Item),
+    /// Nothing yet, after a while.
+    Later,
+    /// The end.
+    End,
 }
 
-impl Pages {
-    /// The next page; there is at least one of each kind, empty where there is nothing.
-    fn next_page(&mut self) -> Option<Page> {
-        let Snapshot { app, state, .. } = &self.snapshot;
-        match &self.stage {
-            Stage::Servers(after) => {
-                let page: Vec<&Arc<Server>> = state
-                    .servers
-                    .after(after.as_ref())
-                    .filter(|server| self.snapshot.wants_server(server))
-                    .take(PAGE)
-                    .collect();
-                let last = page.last().filter(|_| page.len() == PAGE);
-                let next = last.map(|server| server.connection.id.clone());
-                let views = page
-                    .iter()
-                    .map(|server| server.view(app.leases.view(&server.connection.id).as_ref()))
-                    .collect();
-                self.stage = match next {
-                    Some(id) => Stage::Servers(Some(id)),
-                    None => Stage::Workflows(None),
-                };
-                Some(Page::Servers(views))
+impl Walk {
+    fn through(snapshot: &Snapshot) -> Self {
+        let patterns = snapshot.state.patterns.iter();
+        let seen = patterns.filter_map(|pattern| snapshot.access.shows_pattern(pattern));
+        Self(Stage::Patterns(seen.collect::<Vec<_>>().into_iter()))
+    }
+
+    fn meet(&mut self, snapshot: &Snapshot) -> Met {
+        if let Stage::Patterns(rest) = &mut self.0 {
+            match rest.next() {
+                Some(pattern) => return Met::One(Item::Pattern(pattern)),
+                None => self.0 = Stage::Servers(None),
             }
-            Stage::Workflows(after) => {
-                let page: Vec<&Arc<Workflow>> = state
-                    .workflows
-                    .after(after.as_ref())
-                    .filter(|workflow| self.snapshot.wants_workflow(workflow))
-                    .take(PAGE)
-                    .collect();
-                let next = page
-                    .last()
-                    .filter(|_| page.len() == PAGE)
-                    .map(|workflow| workflow.id.clone());
-                let views = page.iter().map(|workflow| workflow.view()).collect();
-                self.stage = match next {
-                    Some(id) => Stage::Workflows(Some(id)),
-                    None => Stage::Done,
-                };
-                Some(Page::Workflows(views))
+        }
+        let state = &snapshot.state;
+        if let Stage::Servers(after) = &mut self.0 {
+            let is_wanted = |server: &Arc<Server>| snapshot.wants_server(server);
+            match look(state.servers.after(after.as_ref()), is_wanted) {
+                Looked::At(server) => {
+                    let id = &server.connection.id;
+                    *after = Some(id.clone());
+                    let lease = snapshot.app.leases.view(id).map(Box::new);
+                    return Met::One(Item::Server(server.clone(), lease));
+                }
+                Looked::Tired(server) => {
+                    *after = Some(server.connection.id.clone());
+                    return Met::Later;
+                }
+                Looked::Nothing => self.0 = Stage::Workflows(None),
             }
-            Stage::Done => None,
+        }
+        let Stage::Workflows(after) = &mut self.0 else {
+            return Met::End;
+        };
+        let is_wanted = |workflow: &Arc<Workflow>| snapshot.wants_workflow(workflow);
+        match look(state.workflows.after(after.as_ref()), is_wanted) {
+            Looked::At(workflow) => {
+                *after = Some(workflow.id.clone());
+                Met::One(Item::Workflow(workflow.clone()))
+            }
+            Looked::Tired(workflow) => {
+                *after = Some(workflow.id.clone());
+                Met::Later
+            }
+            Looked::Nothing => Met::End,
         }
     }
 }
@@ -327,11 +265,8 @@ pub(super) async fn snapshot(
 ) -> Result<Response, Problem> {
     query.only(&[], &["serverId", "workflowId", "tag"])?;
     let selection = Selection::parse(&query)?;
-    let snapshot = Snapshot::take(&app, guest.shown.access, selection);
-    let pieces = snapshot.pieces().map(Ok::<_, std::convert::Infallible>);
-    let mut response = Response::new(Body::from_stream(tokio_stream::iter(pieces)));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    // What a narrowed reader may count takes a look at everything.
+    let cut = app.clone();
+    let snapshot = blocking(move || Snapshot::take(&cut, guest.shown.access, selection)).await?;
+    app.makers().json(Text::of(Whole::of(snapshot)))
 }

@@ -15,10 +15,15 @@ use axum::{
     },
     response::Response,
 };
-use bytes::Bytes;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, gate::Guest, history::blocking, problem::Problem, snapshot::Snapshot};
+use super::{
+    App,
+    gate::Guest,
+    history::blocking,
+    problem::Problem,
+    snapshot::{Frames, Snapshot},
+};
 use crate::{
     domain::{Limit, Position},
     filter::{
@@ -29,14 +34,17 @@ use crate::{
     },
     frame::{
         Format,
-        control::{Opened, write_closing, write_opened, write_snapshot},
+        control::{Opened, write_closing, write_opened},
     },
     streams::{
-        self, Closing, Opening, Permit, Prologue,
+        self, Closing, Opening, Permit,
         handoff::{DirectSocket, Handoff},
     },
     subscription::{self, Place, Verdict},
 };
+
+/// Characters of an id that is told back.
+const MAX_ECHO: usize = 256;
 
 /// Which limit a stream is refused for: what `stream_closing` itself holds is fixed.
 const LIMIT_REACHED: HeaderName = HeaderName::from_static("limit-reached");
@@ -213,11 +221,12 @@ async fn open(
         let access = guest.shown.access.clone();
         let snapshot = blocking(move || {
             let snapshot = Snapshot::take(&app, access, query);
-            (snapshot.id(), prologue(snapshot))
+            let id = snapshot.id();
+            (id, Box::new(Frames::of(snapshot)))
         });
         let (id, prologue) = snapshot.await?;
         place.after = id.sequence;
-        Some(prologue)
+        Some(prologue as streams::Prologue)
     } else {
         None
     };
@@ -235,17 +244,12 @@ async fn open(
     })
 }
 
-/// The parts of a snapshot as frames, the id on the last.
-fn prologue(snapshot: Snapshot) -> Prologue {
-    let id = snapshot.id();
-    let mut parts = snapshot.parts().peekable();
-    Box::new(std::iter::from_fn(move || {
-        let part = parts.next()?;
-        let mut frame = Vec::with_capacity(part.len() + 64);
-        let id = parts.peek().is_none().then_some(id);
-        write_snapshot(&mut frame, id, std::str::from_utf8(&part).unwrap_or("{}"));
-        Some(Bytes::from(frame))
-    }))
+/// The beginning of an id that a client made up: none of ours is as long, and no line of ours shall be longer than
+/// 32 KiB.
+fn clip(id: &str) -> &str {
+    id.char_indices()
+        .nth(MAX_ECHO)
+        .map_or(id, |(end, _)| &id[..end])
 }
 
 /// The frame `stream_opened`.
@@ -255,7 +259,7 @@ fn opened(app: &App, place: &Place, snapshot_follows: bool) -> Vec<u8> {
     let opened = Opened {
         verdict: place.verdict.as_str(),
         reason: place.verdict.reason(),
-        requested_id: place.requested.as_deref(),
+        requested_id: place.requested.as_deref().map(clip),
         oldest_id: epochs.name(place.info.floor.min(place.info.head)),
         head_id: epochs.name(place.info.head),
         keep_alive_ms: u64::try_from(settings.keepalive.as_millis()).unwrap_or(u64::MAX),

@@ -1,6 +1,6 @@
 //! Steps: the work that waits for a server, and what servers say of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State as Shared, response::Response};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use super::{
     extract::{Change, PathId},
     gate::{Guest, recheck},
     problem::Problem,
-    status::answer,
+    text::{Found, Listing, Text, Thing},
     workflows::{choice, limit, parsed},
 };
 use crate::{
@@ -104,11 +104,18 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     query.within = within.map(<[WorkflowId]>::to_vec);
     let page = wait_for_steps(&app, &query, wait).await;
     recheck(&app, &guest)?;
-    let steps = page.steps.into_iter();
-    Ok(answer(&StepsBody {
-        steps: steps.map(|step| guest.shows_work(step)).collect(),
-        next_cursor: app.sealed(CURSORS, page.next.as_ref())?,
-    }))
+    let access = Arc::new(guest.shown.access);
+    let (mut steps, next) = (page.steps.into_iter(), page.next);
+    let find = move || match steps.next() {
+        Some(step) => {
+            let place = step.cursor().to_string();
+            Found::One(Thing::Step(step, access.clone()), place)
+        }
+        None => Found::End(next.as_ref().map(ToString::to_string)),
+    };
+    let seal = app.sealer(CURSORS);
+    app.makers()
+        .json(Text::of(Listing::new("steps", query.limit, find, seal)))
 }
 
 /// Reports on a step

@@ -561,19 +561,24 @@ async fn the_snapshot_is_one_object_and_joins_from_its_parts() {
             "{query}"
         );
     }
-    let parts: Vec<Value> = super::snapshot::Snapshot::take(
+    let snapshot = super::snapshot::Snapshot::take(
         &site.app,
         crate::door::Access::open(),
         crate::filter::Selection::default(),
-    )
-    .parts()
-    .map(|part| serde_json::from_slice(&part).expect("JSON"))
-    .collect();
-    assert_eq!(parts.len(), 4);
+    );
+    let parts: Vec<Value> = super::snapshot::Frames::of(snapshot)
+        .filter(|frame| !frame.is_empty())
+        .map(|frame| {
+            let frame = std::str::from_utf8(&frame).expect("UTF-8");
+            let line = frame.lines().find_map(|line| line.strip_prefix("data: "));
+            serde_json::from_str(line.expect("data")).expect("JSON")
+        })
+        .collect();
+    assert!(parts.len() > 3, "{}", parts.len());
     for (at, part) in parts.iter().enumerate() {
         assert_eq!(
             (part["part"].as_u64(), part["parts"].as_u64()),
-            (Some(at as u64 + 1), Some(4))
+            (Some(at as u64 + 1), Some(parts.len() as u64))
         );
     }
     let servers: Vec<&Value> = parts

@@ -1,5 +1,7 @@
 //! Workflows: start, watch, end by hand. Their steps are next door.
 
+use std::sync::Arc;
+
 use axum::{extract::State as Shared, response::Response};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -10,13 +12,13 @@ use super::{
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
-    status::answer,
+    text::{Found, Listing, Looked, Single, Text, Thing, look},
 };
 use crate::{
     domain::{
         Command, Json, Rejection, WorkflowId,
         command::{EndWorkflow, StartWorkflow},
-        workflow::{EndKind, WorkflowQuery, WorkflowStatus, WorkflowView},
+        workflow::{EndKind, Workflow, WorkflowStatus, WorkflowView},
     },
     filter::query::Query,
     hub::Answer,
@@ -92,25 +94,33 @@ async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result
 )]
 async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Response, Problem> {
     query.only(&["status", "limit", "cursor"], &[])?;
-    let query = WorkflowQuery {
-        status: choice(
-            &query,
-            "status",
-            WorkflowStatus::parse,
-            "running, completed, failed or cancelled",
-        )?,
-        within: guest.seen_workflows().map(<[WorkflowId]>::to_vec),
-        after: app.opened(CURSORS, query.one("cursor"))?,
-        limit: limit(&query)?,
+    let words = "running, completed, failed or cancelled";
+    let status = choice(&query, "status", WorkflowStatus::parse, words)?;
+    let mut after: Option<WorkflowId> = app.opened(CURSORS, query.one("cursor"))?;
+    let limit = limit(&query)?;
+    let within = guest.seen_workflows().map(<[WorkflowId]>::to_vec);
+    let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
+    let (makers, seal) = (app.makers().clone(), app.sealer(CURSORS));
+    let find = move || {
+        let is_wanted = |workflow: &Arc<Workflow>| {
+            status.is_none_or(|asked| workflow.status().is_among(asked))
+                && !workflow.is_expired(now, app.hub.policy())
+        };
+        let workflows = state.workflows.among(within.as_deref(), after.as_ref());
+        match look(workflows, is_wanted) {
+            Looked::At(workflow) => {
+                after = Some(workflow.id.clone());
+                let place = workflow.id.to_string();
+                Found::One(Thing::Workflow(workflow.clone()), place)
+            }
+            Looked::Tired(workflow) => {
+                after = Some(workflow.id.clone());
+                Found::Later
+            }
+            Looked::Nothing => Found::End(None),
+        }
     };
-    let state = app.hub.state();
-    let page = state
-        .workflows
-        .workflows_page(&query, app.hub.clock().wall_ms(), app.hub.policy());
-    Ok(answer(&WorkflowsBody {
-        workflows: page.workflows,
-        next_cursor: app.sealed(CURSORS, page.next.as_ref())?,
-    }))
+    makers.json(Text::of(Listing::new("workflows", limit, find, seal)))
 }
 
 /// One workflow
@@ -130,7 +140,9 @@ async fn one(
 ) -> Result<Response, Problem> {
     let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
     match state.workflows.get_at(&id, now, app.hub.policy()) {
-        Some(workflow) if guest.sees_workflow(&id) => Ok(answer(&workflow.view())),
+        Some(workflow) if guest.sees_workflow(&id) => app
+            .makers()
+            .json(Single::of(Thing::Defined(workflow.clone()))),
         _ => Err(Rejection::WorkflowNotFound(id).into()),
     }
 }

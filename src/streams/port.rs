@@ -2,9 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Closing, Opening, Sink, batch::Batch};
+use super::{Closing, Opening, Sink, batch::Batch, reading::Making};
 use crate::{event_log::ReadError, tail::Wake};
 
 /// A stream within its loop; never given to another stream.
@@ -49,6 +50,8 @@ pub(super) enum Command {
     Gone(Key),
     /// A page of the log that a stream asked for.
     Read(Key, Result<Batch, ReadError>),
+    /// The next of a stream's opening frames, and what makes the others; `None`: it has all of them.
+    Made(Key, Option<(Bytes, Making)>),
     /// The loop is to end.
     Stop,
 }
@@ -69,7 +72,7 @@ impl Whose {
     }
 }
 
-/// A loop's letter box. Each stream has at most one page, one note of room and one of its end in it, so
+/// A loop's letter box. Each stream has at most one page or opening frame, one note of room and one of its end in it, so
 /// it is bounded by the number of streams.
 #[derive(Debug)]
 pub(super) struct Port {

@@ -1,10 +1,12 @@
-//! The threads that read the log for streams that are behind the window: one page each at a time.
+//! The threads that make what streams wait for, one piece each at a time: pages of the log for those that are behind
+//! the window, and the frames that a stream begins with.
 
 use std::{collections::VecDeque, ops::ControlFlow, sync::Arc};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{
+    Prologue,
     batch::Batch,
     groups::Wish,
     port::{Command, Key, Port},
@@ -38,7 +40,32 @@ pub(super) struct Job {
     pub(super) until: u64,
 }
 
-/// The readers' work. A stream has one page in here at most, so it is bounded by the number of streams.
+/// What there is to do for a stream.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A page of the log is to be read.
+    Page(Job),
+    /// The next of its opening frames is to be made.
+    Opening {
+        /// Whom to tell.
+        port: Arc<Port>,
+        /// Which stream.
+        key: Key,
+        /// What makes them.
+        frames: Making,
+    },
+}
+
+/// Opening frames that are made.
+pub(super) struct Making(pub(super) Prologue);
+
+impl std::fmt::Debug for Making {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Making").finish_non_exhaustive()
+    }
+}
+
+/// Work that waits for threads. A stream has one piece in here at most, so it is bounded by the number of streams.
 pub(super) struct Pool {
     log: Arc<dyn LogReader>,
     jobs: Mutex<Jobs>,
@@ -47,7 +74,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Jobs {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Work>,
     stopped: bool,
 }
 
@@ -66,9 +93,9 @@ impl Pool {
         }
     }
 
-    /// Asks for a page; the answer comes to the job's port.
-    pub(super) fn ask(&self, job: Job) {
-        self.jobs.lock().waiting.push_back(job);
+    /// Asks for a piece; the answer comes to the stream's port.
+    pub(super) fn ask(&self, work: Work) {
+        self.jobs.lock().waiting.push_back(work);
         self.some.notify_one();
     }
 
@@ -80,22 +107,34 @@ impl Pool {
         self.some.notify_all();
     }
 
-    /// Reads pages until it is told to stop.
+    /// Works until it is told to stop.
     pub(super) fn run(&self) {
         loop {
             let mut jobs = self.jobs.lock();
-            let job = loop {
+            let work = loop {
                 if jobs.stopped {
                     return;
                 }
                 match jobs.waiting.pop_front() {
-                    Some(job) => break job,
+                    Some(work) => break work,
                     None => self.some.wait(&mut jobs),
                 }
             };
             drop(jobs);
-            let page = read(self.log.as_ref(), &job);
-            job.port.send(Command::Read(job.key, page));
+            match work {
+                Work::Page(job) => {
+                    let page = read(self.log.as_ref(), &job);
+                    job.port.send(Command::Read(job.key, page));
+                }
+                Work::Opening {
+                    port,
+                    key,
+                    mut frames,
+                } => {
+                    let made = frames.0.next().map(|piece| (piece, frames));
+                    port.send(Command::Made(key, made));
+                }
+            }
         }
     }
 }

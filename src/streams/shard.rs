@@ -22,7 +22,7 @@ use super::{
     batch::Batch,
     groups::{Groups, Wish},
     port::{Command, Key, Port, Whose},
-    reading::Pool,
+    reading::{Making, Pool},
     subscriber::{Backlog, Ending, Subscriber},
 };
 use crate::{
@@ -55,6 +55,7 @@ pub(super) struct Around {
     pub(super) tail: Arc<Tail>,
     pub(super) log: Arc<dyn LogReader>,
     pub(super) readers: Arc<Pool>,
+    pub(super) openers: Arc<Pool>,
 }
 
 /// One loop.
@@ -80,6 +81,7 @@ impl Shard {
             tail,
             log,
             readers,
+            openers,
         } = around;
         let poll = mio::Poll::new()?;
         let wake = Arc::new(Wake::new(mio::Waker::new(poll.registry(), WAKE)?));
@@ -90,6 +92,7 @@ impl Shard {
             tail,
             log,
             readers,
+            openers,
             port: Arc::new(Port::new(wake)),
             poll,
             groups: Groups::default(),
@@ -203,6 +206,7 @@ impl Shard {
             Command::Room(key) => self.unblock(key),
             Command::Gone(key) => self.client_left(key),
             Command::Read(key, page) => self.take_page(key, page),
+            Command::Made(key, made) => self.take_opening(key, made),
             Command::Stop => {}
         }
     }
@@ -339,6 +343,17 @@ impl Shard {
             backlog.blocked = false;
             let held = mem::take(&mut backlog.held);
             self.core.held -= held;
+            self.queue(key);
+        }
+    }
+
+    fn take_opening(&mut self, key: Key, made: Option<(Bytes, Making)>) {
+        if let Some(backlog) = self.backlog(key) {
+            backlog.opening = false;
+            if let Some((piece, making)) = made {
+                backlog.rest = piece;
+                backlog.prologue = Some(making.0);
+            }
             self.queue(key);
         }
     }

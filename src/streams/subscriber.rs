@@ -29,8 +29,10 @@ pub(super) struct Backlog {
     pub(super) cursor: u64,
     /// What is left of a frame, or of opening frames, that went out in part.
     pub(super) rest: Bytes,
-    /// Opening frames that haven't been made.
+    /// What makes the opening frames that haven't been made.
     pub(super) prologue: Option<Prologue>,
+    /// The next of them is being made.
+    pub(super) opening: bool,
     /// A page of the log, and how much of it went out.
     pub(super) page: Option<Batch>,
     pub(super) offset: usize,
@@ -76,7 +78,7 @@ impl Backlog {
 
     /// Whether all opening frames are out, and every begun frame whole.
     pub(super) fn is_between_frames(&self) -> bool {
-        self.rest.is_empty() && self.prologue.is_none()
+        self.rest.is_empty() && self.prologue.is_none() && !self.opening
     }
 
     /// Bytes of log pages in it.

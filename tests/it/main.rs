@@ -50,4 +50,5 @@ mod storm;
 mod support;
 #[cfg(feature = "client")]
 mod terminal;
+mod unread;
 mod workflows;

@@ -379,6 +379,7 @@ impl World {
         let listed: Vec<_> = page
             .steps
             .into_iter()
+            .filter_map(|step| step.view())
             .map(|step| (step.workflow_id, step.id))
             .collect();
         assert_eq!(listed, ready, "the list of ready steps");

@@ -6,7 +6,7 @@
 use std::{fmt, ops::Bound, str::FromStr, sync::Arc};
 
 use super::{
-    StepView, Workflow, WorkflowStatus, WorkflowView, Workflows,
+    StepView, Workflow, Workflows,
     index::{Place, Places},
     step::{Step, StepStatus},
 };
@@ -17,31 +17,6 @@ use crate::domain::{
 
 /// Steps that one page may look at.
 const MAX_LOOK: usize = 10_000;
-
-/// Steps that one page of workflows may hold, by which it stays of bearable size.
-const MAX_STEPS_SHOWN: usize = 20_000;
-
-/// Which workflows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WorkflowQuery {
-    /// Workflows that are this far; `Failed` finds the cancelled ones, too.
-    pub status: Option<WorkflowStatus>,
-    /// Only these, in order of their ids; `None`: any.
-    pub within: Option<Vec<WorkflowId>>,
-    /// Workflows after this one.
-    pub after: Option<WorkflowId>,
-    /// At most so many.
-    pub limit: usize,
-}
-
-/// A page of workflows.
-#[derive(Debug, Clone)]
-pub struct WorkflowsPage {
-    /// The workflows, in order of their ids, without their definitions.
-    pub workflows: Vec<WorkflowView>,
-    /// What the next page comes after; `None`: there is none.
-    pub next: Option<WorkflowId>,
-}
 
 /// Which steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,62 +58,39 @@ impl FromStr for StepCursor {
     }
 }
 
+/// A step that a query found, in its workflow as of then.
+#[derive(Debug, Clone)]
+pub struct FoundStep {
+    /// Its workflow.
+    pub workflow: Arc<Workflow>,
+    /// Its place in the order of declaration.
+    pub place: u32,
+}
+
+impl FoundStep {
+    /// The place right after it.
+    #[must_use]
+    pub fn cursor(&self) -> StepCursor {
+        StepCursor((self.workflow.id.clone(), self.place))
+    }
+
+    /// The step as the API shows it; `None` where its workflow has no such place.
+    #[must_use]
+    pub fn view(&self) -> Option<StepView> {
+        self.workflow.step_view_at(self.place)
+    }
+}
+
 /// A page of steps.
 #[derive(Debug, Clone)]
 pub struct StepsPage {
     /// The steps.
-    pub steps: Vec<StepView>,
+    pub steps: Vec<FoundStep>,
     /// Where the next page begins; `None`: there is none.
     pub next: Option<StepCursor>,
 }
 
 impl Workflows {
-    /// One page of the workflows that a query asks for.
-    #[must_use]
-    pub fn workflows_page(
-        &self,
-        query: &WorkflowQuery,
-        now: i64,
-        policy: &Policy,
-    ) -> WorkflowsPage {
-        let mut page = WorkflowsPage {
-            workflows: Vec::new(),
-            next: None,
-        };
-        let (mut last, mut steps) = (None, 0);
-        for (looked, workflow) in self.workflows_of(query).enumerate() {
-            let is_full = page.workflows.len() == query.limit.max(1) || steps >= MAX_STEPS_SHOWN;
-            if looked == MAX_LOOK || is_full {
-                page.next = last;
-                break;
-            }
-            let wanted = query
-                .status
-                .is_none_or(|asked| workflow.status().is_among(asked));
-            if wanted && !workflow.is_expired(now, policy) {
-                steps += workflow.total_steps() as usize;
-                page.workflows.push(workflow.summary());
-            }
-            last = Some(workflow.id.clone());
-        }
-        page
-    }
-
-    /// Workflows among which the query's are, in order, after its cursor.
-    fn workflows_of<'a>(
-        &'a self,
-        query: &'a WorkflowQuery,
-    ) -> Box<dyn Iterator<Item = &'a Arc<Workflow>> + 'a> {
-        let Some(within) = &query.within else {
-            return self.after(query.after.as_ref());
-        };
-        let after = query.after.as_ref();
-        let rest = within
-            .iter()
-            .filter(move |id| after.is_none_or(|after| *id > after));
-        Box::new(rest.filter_map(|id| self.get(id)))
-    }
-
     /// One page of the steps that a query asks for.
     #[must_use]
     pub fn steps_page(&self, query: &StepQuery, now: i64, policy: &Policy) -> StepsPage {
@@ -152,12 +104,15 @@ impl Workflows {
                 page.next = last.map(StepCursor);
                 break;
             }
-            let workflow = self.get_at(&id, now, policy);
-            if let Some(step) = workflow
-                .and_then(|it| it.step_at(number))
-                .filter(|step| query.matches(step))
-            {
-                page.steps.push(step.view(&id));
+            let workflow = self.get_at(&id, now, policy).filter(|workflow| {
+                let step = workflow.step_at(number);
+                step.is_some_and(|step| query.matches(step))
+            });
+            if let Some(workflow) = workflow {
+                page.steps.push(FoundStep {
+                    workflow: workflow.clone(),
+                    place: number,
+                });
             }
             last = Some((id, number));
         }

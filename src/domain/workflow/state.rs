@@ -224,7 +224,9 @@ impl Workflow {
         self.steps.get(place as usize).map(Arc::as_ref)
     }
 
-    pub(super) fn total_steps(&self) -> u32 {
+    /// How many steps it has.
+    #[must_use]
+    pub fn total_steps(&self) -> u32 {
         u32::try_from(self.steps.len()).unwrap_or(u32::MAX)
     }
 

@@ -149,6 +149,12 @@ pub struct Step {
 }
 
 impl Step {
+    /// The servers that it concerns: the declared one, and whoever is or was at it.
+    pub fn servers(&self) -> impl Iterator<Item = &ServerId> {
+        let declared = self.plan.declaration.server.as_ref();
+        declared.into_iter().chain(&self.run.server)
+    }
+
     /// The declaration.
     #[must_use]
     pub fn declaration(&self) -> &StepDeclaration {

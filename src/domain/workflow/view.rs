@@ -145,9 +145,30 @@ impl Workflow {
         self.step(step).map(|step| step.view(&self.id))
     }
 
+    /// The step at a place in the order of declaration, as the API shows it.
+    #[must_use]
+    pub fn step_view_at(&self, place: u32) -> Option<StepView> {
+        self.step_at(place).map(|step| step.view(&self.id))
+    }
+
+    /// The definition as it was sent.
+    #[must_use]
+    pub fn definition(&self) -> Option<&Json> {
+        self.about.definition.as_ref()
+    }
+
     /// The same without its definition, as lists show it.
     #[must_use]
     pub fn summary(&self) -> WorkflowView {
+        WorkflowView {
+            steps: self.steps().map(|step| step.view(&self.id)).collect(),
+            ..self.outline()
+        }
+    }
+
+    /// The same without its steps, too.
+    #[must_use]
+    pub fn outline(&self) -> WorkflowView {
         let outcome = self.outcome.as_deref();
         WorkflowView {
             id: self.id.clone(),
@@ -160,7 +181,7 @@ impl Workflow {
             ended_at: outcome.map(|outcome| outcome.ended_at),
             completed_steps: self.counts.ended,
             total_steps: self.total_steps(),
-            steps: self.steps().map(|step| step.view(&self.id)).collect(),
+            steps: Vec::new(),
             definition: None,
         }
     }

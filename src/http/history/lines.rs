@@ -1,33 +1,25 @@
 //! All of history as lines of JSON, at the pace of whoever reads them.
 
-use std::{
-    future::Future,
-    ops::ControlFlow,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{io, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
-use tokio_stream::Stream;
 
 use super::Wanted;
 use crate::{
     event_log::{Item, LogReader, Order, ReadError},
     frame::{control::GapReason, write_envelope},
+    http::pieces::{Piece, Source},
 };
 
 /// Roughly how many bytes of lines are made at once.
-const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
-/// All that is wanted, one event per line: the next lines are read when the socket has taken the last ones.
+/// All that is wanted, one event per line: the next lines are read when the connection has taken the last ones.
 pub(super) struct Lines {
     reader: Arc<dyn LogReader>,
     /// Whether whoever reads still may.
     may_read: Box<dyn Fn() -> bool + Send>,
-    rest: Option<Wanted>,
-    reading: Option<JoinHandle<(Wanted, Result<Bytes, ReadError>)>>,
+    rest: Wanted,
 }
 
 impl Lines {
@@ -39,55 +31,36 @@ impl Lines {
         Self {
             reader,
             may_read: Box::new(may_read),
-            rest: Some(wanted),
-            reading: None,
+            rest: wanted,
         }
+    }
+
+    fn has_more(&self) -> bool {
+        self.rest.truncated || !(self.rest.is_done() || self.rest.limit == Some(0))
     }
 }
 
-impl Stream for Lines {
-    type Item = Result<Bytes, std::io::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            if let Some(reading) = &mut self.reading {
-                let done = ready!(Pin::new(reading).poll(cx));
-                self.reading = None;
-                // An error cuts the body short, which the client notices: lines are missing, and it knows.
-                let (rest, lines) = match done {
-                    Ok((rest, Ok(lines))) => (rest, lines),
-                    Ok((_, Err(error))) => {
-                        return Poll::Ready(Some(Err(std::io::Error::other(error))));
-                    }
-                    Err(error) => return Poll::Ready(Some(Err(std::io::Error::other(error)))),
-                };
-                self.rest = Some(rest);
-                if !lines.is_empty() {
-                    return Poll::Ready(Some(Ok(lines)));
-                }
-            }
-            let has_more =
-                |rest: &Wanted| rest.truncated || !(rest.is_done() || rest.limit == Some(0));
-            let Some(mut rest) = self.rest.take().filter(has_more) else {
-                return Poll::Ready(None);
-            };
-            if !(self.may_read)() {
-                let ended = "the right to read has ended";
-                return Poll::Ready(Some(Err(std::io::Error::other(ended))));
-            }
-            let reader = self.reader.clone();
-            self.reading = Some(tokio::task::spawn_blocking(move || {
-                let lines = next_lines(&*reader, &mut rest);
-                (rest, lines)
-            }));
+impl Source for Lines {
+    fn next_piece(&mut self) -> io::Result<Piece> {
+        if !(self.may_read)() {
+            return Err(io::Error::other("the right to read has ended"));
         }
+        let bytes = if self.has_more() {
+            next_lines(&*self.reader, &mut self.rest).map_err(io::Error::other)?
+        } else {
+            Bytes::new()
+        };
+        Ok(Piece {
+            bytes,
+            more: self.has_more(),
+        })
     }
 }
 
 /// The next lines; moves `rest` behind them.
 pub(super) fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<Bytes, ReadError> {
     let epochs = reader.epochs();
-    let mut out = Vec::with_capacity(CHUNK_BYTES);
+    let mut out = Vec::new();
     let gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
         let line = format!(
             "{{\"type\":\"stream_gap\",\"data\":{{\"reason\":\"{}\",\"afterId\":\"{}\",\"nextId\":\"{}\"}}}}\n",
@@ -127,7 +100,7 @@ pub(super) fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<By
     if let Some(place) = scanned.overtaken {
         gap(&mut out, GapReason::Expired, rest.range.after, place + 1);
     }
-    out.extend_from_slice(&lines);
+    out.append(&mut lines);
     rest.limit = rest.limit.map(|_| left);
     rest.advance(scanned);
     // Newest first, what was pruned is missed last.

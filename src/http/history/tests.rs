@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 
 use super::{lines::next_lines, *};
 use crate::domain::{Epoch, Record};
-use crate::event_log::{Epochs, PlaceAtTime, SavedLease, TakeSnapshot, Visit};
+use crate::event_log::{Epochs, PlaceAtTime, ReadError, SavedLease, TakeSnapshot, Visit};
+use crate::http::pieces::Source;
 
 /// A log of events whose timestamps are their sequences; some pruned, one damaged.
+#[derive(Clone, Copy)]
 struct Stub {
     floor: u64,
     head: u64,
@@ -112,8 +114,16 @@ fn wanted(log: &Stub, query: &str) -> Wanted {
 
 /// Sequences of a page, whether it is truncated, and its cursor.
 fn read_page(log: &Stub, query: &str) -> (Vec<u64>, bool, Option<String>) {
-    let text = page(log, &wanted(log, query)).expect("readable");
-    let page: Value = serde_json::from_str(&text).expect("JSON");
+    let mut page = Page::new(Arc::new(*log), wanted(log, query));
+    let mut text = Vec::new();
+    loop {
+        let piece = page.next_piece().expect("readable");
+        text.extend_from_slice(&piece.bytes);
+        if !piece.more {
+            break;
+        }
+    }
+    let page: Value = serde_json::from_slice(&text).expect("JSON");
     let events = page["events"].as_array().expect("events");
     let sequences = events
         .iter()

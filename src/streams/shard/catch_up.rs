@@ -11,7 +11,7 @@ use crate::{
     streams::{
         batch::{Batch, PASS_BYTES},
         port::Key,
-        reading::Job,
+        reading::{Job, Making, Work},
         subscriber::{Backlog, Subscriber},
     },
 };
@@ -44,8 +44,8 @@ pub(super) enum Next {
 enum Sent {
     All,
     Part,
-    /// All, and more than that comes in another turn.
-    Enough,
+    /// All that there is; the next of it is being made.
+    Making,
     Dead,
 }
 
@@ -72,9 +72,9 @@ impl Core {
     }
 
     fn go_on(&mut self, stream: &mut Subscriber, backlog: &mut Backlog, key: Key) -> Next {
-        match self.send_begun(stream, backlog) {
+        match self.send_begun(stream, backlog, key) {
             Sent::All => {}
-            Sent::Enough => return Next::Again,
+            Sent::Making => return Next::Wait,
             Sent::Part => return Next::Blocked,
             Sent::Dead => return Next::Over(Some("client")),
         }
@@ -86,7 +86,7 @@ impl Core {
             }
             if backlog.cursor >= limit {
                 return match backlog.ending {
-                    Some(_) => self.say_goodbye(stream, backlog),
+                    Some(_) => self.say_goodbye(stream, backlog, key),
                     None if backlog.cursor == self.cursor => Next::Live,
                     None => Next::Ahead,
                 };
@@ -96,7 +96,7 @@ impl Core {
                 return Next::Wait;
             }
             match self.send_window(stream, backlog, limit) {
-                Some(Sent::All | Sent::Enough) => return Next::Again,
+                Some(Sent::All | Sent::Making) => return Next::Again,
                 Some(Sent::Part) => return Next::Blocked,
                 Some(Sent::Dead) => return Next::Over(Some("client")),
                 None => {}
@@ -105,18 +105,9 @@ impl Core {
         Next::Again
     }
 
-    /// Sends the rest of a frame that was cut, then opening frames, as much as goes in one turn.
-    fn send_begun(&self, stream: &mut Subscriber, backlog: &mut Backlog) -> Sent {
-        let mut bytes = 0;
-        loop {
-            if backlog.rest.is_empty() {
-                match backlog.prologue.as_mut().map(Iterator::next) {
-                    None => return Sent::All,
-                    Some(None) => backlog.prologue = None,
-                    Some(Some(piece)) => backlog.rest = piece,
-                }
-                continue;
-            }
+    /// Sends the rest of a frame that was cut; then the next of its opening frames is made, by another thread.
+    fn send_begun(&self, stream: &mut Subscriber, backlog: &mut Backlog, key: Key) -> Sent {
+        if !backlog.rest.is_empty() {
             let rest = mem::take(&mut backlog.rest);
             let Ok(sent) = stream.sink.send(&rest, &mut Some(rest.clone())) else {
                 return Sent::Dead;
@@ -128,10 +119,19 @@ impl Core {
                 backlog.rest = rest.slice(sent..);
                 return Sent::Part;
             }
-            bytes += sent;
-            if bytes >= PASS_BYTES && backlog.prologue.is_some() {
-                return Sent::Enough;
-            }
+        }
+        if let Some(prologue) = backlog.prologue.take() {
+            backlog.opening = true;
+            self.openers.ask(Work::Opening {
+                port: Arc::clone(&self.port),
+                key,
+                frames: Making(prologue),
+            });
+        }
+        if backlog.opening {
+            Sent::Making
+        } else {
+            Sent::All
         }
     }
 
@@ -176,7 +176,7 @@ impl Core {
                 backlog.page = Some(page);
                 Next::Blocked
             }
-            Sent::All | Sent::Enough => {
+            Sent::All | Sent::Making => {
                 backlog.page = backlog.next.take();
                 backlog.offset = 0;
                 Next::Again
@@ -228,18 +228,18 @@ impl Core {
             let after = backlog.read_up_to();
             backlog.reading = Some(after);
             let wish = self.groups.get(stream.group as usize).wish.clone();
-            self.readers.ask(Job {
+            self.readers.ask(Work::Page(Job {
                 port: Arc::clone(&self.port),
                 key,
                 wish,
                 after,
                 until,
-            });
+            }));
         }
     }
 
     /// Puts the last frame on its way, and ends the stream once that is out.
-    fn say_goodbye(&mut self, stream: &mut Subscriber, backlog: &mut Backlog) -> Next {
+    fn say_goodbye(&mut self, stream: &mut Subscriber, backlog: &mut Backlog, key: Key) -> Next {
         let Some(ending) = backlog.ending else {
             return Next::Again;
         };
@@ -256,9 +256,9 @@ impl Core {
                 ending.closing.as_str(),
             );
             backlog.rest = frame.into();
-            match self.send_begun(stream, backlog) {
+            match self.send_begun(stream, backlog, key) {
                 Sent::All => {}
-                Sent::Enough => return Next::Again,
+                Sent::Making => return Next::Wait,
                 Sent::Part => return Next::Blocked,
                 Sent::Dead => return Next::Over(Some("client")),
             }

@@ -21,6 +21,7 @@ pub(super) struct Core {
     pub(super) tail: Arc<Tail>,
     pub(super) log: Arc<dyn LogReader>,
     pub(super) readers: Arc<Pool>,
+    pub(super) openers: Arc<Pool>,
     pub(super) port: Arc<Port>,
     pub(super) poll: mio::Poll,
     pub(super) groups: Groups,

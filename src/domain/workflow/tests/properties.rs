@@ -228,7 +228,10 @@ fn check_stirred(world: &World, before: &Workflows, events: usize) {
     }
     let all = |workflows: &Workflows, query: &StepQuery| {
         let page = workflows.steps_page(query, world.now, &world.policy);
-        let steps = page.steps.into_iter();
+        let steps = page
+            .steps
+            .iter()
+            .filter_map(crate::domain::workflow::FoundStep::view);
         steps
             .map(|step| {
                 (

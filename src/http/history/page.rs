@@ -1,0 +1,146 @@
+//! One page of events, in pieces.
+
+use std::{io, ops::ControlFlow, sync::Arc};
+
+use super::{DEFAULT_LIMIT, PAGE_BYTES, READS_PER_PAGE, Wanted, order_name};
+use crate::{
+    event_log::{Item, LogReader, Order, ReadError},
+    frame::write_envelope,
+    http::pieces::{PIECE, Piece, Source},
+};
+
+/// A page that is being written.
+pub(super) struct Page {
+    reader: Arc<dyn LogReader>,
+    rest: Wanted,
+    /// Whether events before the range were pruned already when it was asked for.
+    began_truncated: bool,
+    begun: bool,
+    count: usize,
+    bytes: usize,
+    /// Reads that found the page not full yet.
+    reads: usize,
+    /// The last event on it.
+    last: u64,
+    /// There is another event that has no room on it.
+    full: bool,
+    truncated: bool,
+}
+
+impl Page {
+    pub(super) fn new(reader: Arc<dyn LogReader>, wanted: Wanted) -> Self {
+        Self {
+            reader,
+            began_truncated: wanted.truncated,
+            rest: wanted,
+            begun: false,
+            count: 0,
+            bytes: 0,
+            reads: 0,
+            last: 0,
+            full: false,
+            truncated: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.rest.is_done() || self.full || self.reads >= READS_PER_PAGE
+    }
+
+    /// Reads on until the piece or the page is full.
+    fn read(&mut self, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        let epochs = self.reader.epochs();
+        let limit = self.rest.limit.unwrap_or(DEFAULT_LIMIT);
+        let mut piece_is_full = false;
+        let (count, last, full, truncated) = (
+            &mut self.count,
+            &mut self.last,
+            &mut self.full,
+            &mut self.truncated,
+        );
+        let bytes = self.bytes;
+        let scanned = self
+            .reader
+            .read(&self.rest.range, &self.rest.filter, &mut |item| {
+                match item {
+                    Item::Event(_) if *count == limit || bytes + out.len() >= PAGE_BYTES => {
+                        *full = true;
+                        return ControlFlow::Break(());
+                    }
+                    Item::Event(record) => {
+                        if *count > 0 {
+                            out.push(b',');
+                        }
+                        write_envelope(out, epochs.name(record.sequence), &record);
+                        (*count, *last) = (*count + 1, record.sequence);
+                    }
+                    Item::Corrupt { .. } => *truncated = true,
+                }
+                piece_is_full = out.len() >= PIECE;
+                if piece_is_full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })?;
+        self.truncated |= scanned.overtaken.is_some();
+        self.reads += usize::from(!piece_is_full);
+        self.rest.advance(scanned);
+        if self.full {
+            match self.rest.range.order {
+                Order::Ascending => self.rest.range.after = self.last,
+                Order::Descending => self.rest.range.until = self.last - 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        let range = &self.rest.range;
+        let truncated = self.truncated
+            || match range.order {
+                Order::Ascending => self.began_truncated,
+                Order::Descending => {
+                    self.rest.is_done() && self.rest.lacks_the_oldest(&*self.reader)
+                }
+            };
+        out.extend_from_slice(br#"],"nextCursor":"#);
+        if self.rest.is_done() && !self.full {
+            out.extend_from_slice(b"null");
+        } else {
+            let at = match range.order {
+                Order::Ascending => range.after,
+                Order::Descending => range.until,
+            };
+            let name = self.reader.epochs().name(at);
+            let cursor = format!("\"{}-{name}\"", order_name(range.order));
+            out.extend_from_slice(cursor.as_bytes());
+        }
+        out.extend_from_slice(if truncated {
+            br#","truncated":true}"#
+        } else {
+            br#","truncated":false}"#
+        });
+    }
+}
+
+impl Source for Page {
+    fn next_piece(&mut self) -> io::Result<Piece> {
+        let mut out = Vec::with_capacity(PIECE);
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(br#"{"events":["#);
+        }
+        if !self.is_over() {
+            self.read(&mut out).map_err(io::Error::other)?;
+        }
+        let more = !self.is_over();
+        if !more {
+            self.end(&mut out);
+        }
+        self.bytes += out.len();
+        Ok(Piece {
+            bytes: out.into(),
+            more,
+        })
+    }
+}
