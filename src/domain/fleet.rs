@@ -317,3 +317,37 @@ struct SavedState<S, W> {
     #[serde(default)]
     custom_types: Vec<(i64, Arc<str>)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::workflow::WorkflowStatus;
+
+    /// As the version of 2026-11-28 wrote it.
+    const OLD: &str = r#"{"sequence":9,"announced":"degraded","servers":[{"connection":{"id":"s","name":"S","transport":"http",
+        "capabilities":{"tools":["t"],"resources":[],"prompts":[]},"metadata":{"n":1.50}},"tags":{},"heartbeatIntervalMs":5000,
+        "connectedAt":1,"connectedSequence":1,"health":"degraded","leaseHealth":"degraded","reportedHealth":"healthy",
+        "reason":"missed_heartbeats","detail":null,"lastSeenAt":1,"missedHeartbeats":1,"goneAt":null,"lost":false}],
+        "workflows":{"completed":0,"failed":1,"workflows":[{"id":"w","about":{"name":"W","description":null,
+        "definition":{"name":"W"},"timeout_ms":null,"max_failures":null,"declared":true,"started_at":2,"started_sequence":2},
+        "counts":{"ended":0,"failed":0,"retry_attempts":0},"outcome":{"completed":false,"reason":"cancelled","error":"cancelled",
+        "failed_step":null,"results":null,"ended_at":3,"sequence":4},"declarations":[{"id":"a","params":{"n":1.50},"own":1e2}],
+        "runs":[{"status":"failed","waiting":0,"attempt":1,"server":"s","instance":null,"started_at":2,"ended_at":3,"result":null,
+        "error":"the workflow ended first","past":[],"orphaned":false}]}]},"patterns":[]}"#;
+
+    #[test]
+    fn a_state_that_an_older_version_saved_is_restored() {
+        let state = State::restore(OLD.as_bytes()).expect("an old state");
+        let server = state.servers.get(&"s".parse().unwrap()).unwrap();
+        assert_eq!(
+            (server.health, server.protocol_version.as_deref()),
+            (Health::Degraded, None)
+        );
+        let workflow = state.workflows.get(&"w".parse().unwrap()).unwrap();
+        assert_eq!(workflow.status(), WorkflowStatus::Cancelled);
+        let saved = String::from_utf8(state.save().unwrap()).unwrap();
+        assert_eq!(saved.matches(r#"{"n":1.50}"#).count(), 2, "{saved}");
+        let again = State::restore(saved.as_bytes()).unwrap();
+        assert_eq!(again.save().unwrap(), saved.as_bytes());
+    }
+}
