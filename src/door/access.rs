@@ -7,6 +7,9 @@ use crate::{
     filter::Selection,
 };
 
+/// Own servers that a refusal names: a token may have a thousand.
+const TOLD: usize = 10;
+
 /// What a token lets its holder do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
@@ -283,10 +286,12 @@ impl Access {
 
     fn own_servers(&self) -> String {
         let own = self.reports_as.as_deref().unwrap_or_default();
-        own.iter()
-            .map(ServerId::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
+        let told = own.iter().take(TOLD).map(ServerId::as_str);
+        let told = told.collect::<Vec<_>>().join(", ");
+        match own.len().saturating_sub(TOLD) {
+            0 => told,
+            more => format!("{told} and {more} more"),
+        }
     }
 }
 
@@ -416,6 +421,18 @@ mod tests {
                 .map(|access| access.permits(&command).is_ok());
             assert_eq!(found, permitted, "{command:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_a_few_of_many_servers() {
+        let ids: Vec<String> = (0..1000).map(|n| format!("s{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let refused = access(&[Scope::Report], Some(&ids)).permits(&deregister("b"));
+        let told = refused.unwrap_err().detail;
+        assert!(
+            told.contains("s9 and 990 more") && told.len() < 200,
+            "{told}"
+        );
     }
 
     #[test]

@@ -189,6 +189,48 @@ async fn a_file_that_breaks_leaves_the_keys_in_force() {
 }
 
 #[tokio::test]
+async fn a_file_whose_restrictions_are_misspelt_opens_nothing_while_it_runs() {
+    let site = Site::new();
+    let key = site.key("ada", None).await;
+    let text = std::fs::read_to_string(site.file()).unwrap();
+    let with = |more: &str| text.replace(r#""scopes""#, &format!(r#"{more}, "scopes""#));
+    std::fs::write(site.file(), with(r#""serverIds": ["a"]"#)).unwrap();
+    site.door.reload().await;
+    let held = site.by_header(&key).await.unwrap().access;
+    assert!(!held.reads_everything());
+    for misspelt in [
+        r#""servers": ["a"]"#,
+        r#""serverIDs": ["a"]"#,
+        r#""serverIds": []"#,
+    ] {
+        std::fs::write(site.file(), with(misspelt)).unwrap();
+        site.door.reload().await;
+        let still = site.by_header(&key).await.unwrap().access;
+        assert_eq!(still.grant, held.grant, "{misspelt}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_never_one_that_was_fixed_beforehand() {
+    let site = Site::new();
+    let (ada, eve) = (site.key("ada", None).await, site.key("eve", None).await);
+    let by_eve = site.by_header(&eve).await.unwrap();
+    let (planted, _) = site.door.begin_session(&by_eve).unwrap();
+    // Whatever cookie comes along, a token begins a session of its own.
+    let mut both = headers("cookie", &format!("timeback_session_3001={planted}"));
+    both.insert("authorization", format!("Bearer {ada}").parse().unwrap());
+    let shown = site.door.identify(&both).await.unwrap();
+    let (first, _) = site.door.begin_session(&shown).unwrap();
+    let (second, _) = site.door.begin_session(&shown).unwrap();
+    assert!(first != planted && first != second);
+    let by_session = site.by_cookie(&first).await.unwrap().access;
+    assert_eq!(by_session.name.as_deref(), Some("ada"));
+    // The session's cookie says nothing by itself: another hub's seal doesn't open here.
+    let elsewhere = Site::new();
+    assert!(elsewhere.by_cookie(&first).await.is_err());
+}
+
+#[tokio::test]
 async fn a_session_ends_by_hand_by_age_and_with_its_key() {
     let site = Site::new();
     let soon = site.clock.wall_ms() + MINUTE;

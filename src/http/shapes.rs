@@ -66,7 +66,8 @@ pub(super) struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "lms-server-001")]
     server_id: Option<String>,
-    /// What happened.
+    /// What happened. Where credentials are asked for, an object holds `by`: on whose request it came about, the key's name
+    /// or the token's subject; what a producer of its own type says there itself stands.
     #[schema(example = json!({"count": 3}))]
     data: serde_json::Value,
 }
