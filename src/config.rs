@@ -347,7 +347,7 @@ impl Default for Config {
                 header_bytes: 16 * 1024,
                 header_lines: 100,
                 connections: 100_000,
-                bodies_bytes: 64 << 20,
+                bodies_bytes: 32 << 20,
                 streams_per_address: 0,
                 streams_per_token: 0,
                 requests_per_address: 0,

@@ -152,7 +152,7 @@ impl Server {
                 keepalive: config.stream.keepalive,
                 retry: config.stream.retry,
                 stall_timeout: config.stream.stall_timeout,
-                max_clients: config.stream.max_clients,
+                max_clients: streams_among(config.limits.connections, config.stream.max_clients),
                 shards: None,
             },
             tail,
@@ -302,6 +302,11 @@ impl Observer for Gate {
             }
         }
     }
+}
+
+/// Streams that there may be among so many connections: they leave some to producers and operators.
+fn streams_among(connections: usize, wanted: usize) -> usize {
+    wanted.min(connections - (connections / 8).min(128))
 }
 
 fn policy(config: &Config) -> Policy {

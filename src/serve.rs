@@ -69,8 +69,9 @@ use talk::Talk;
 /// nobody waits for a second SYN. The system's `somaxconn` may allow fewer.
 const BACKLOG: i32 = 65_535;
 
-/// How much more hyper reads of a head than may be, before it gives up by itself.
-const HYPER_BUFFER: usize = 4;
+/// How much more hyper reads of a head than may be, before it gives up by itself. It keeps as much of a body that
+/// is on its way.
+const HYPER_BUFFER: usize = 2;
 
 /// What hyper takes of a head's lines without an allocation.
 const HYPER_LINES: usize = 100;

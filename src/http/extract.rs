@@ -236,7 +236,14 @@ pub fn utf8(body: &[u8]) -> Result<&str, Problem> {
 /// # Errors
 /// `400` where it is no JSON, `422` where listeners couldn't be expected to read it.
 pub(super) fn parse_json(body: &[u8]) -> Result<Json, Problem> {
-    let raw: &RawValue = serde_json::from_str(utf8(body)?).map_err(|error| malformed_at(&error))?;
+    let raw: &RawValue = serde_json::from_str(utf8(body)?).map_err(|error| {
+        // What never ends may have gone too deep before.
+        if depth(body) > MAX_DEPTH {
+            too_deep(MAX_DEPTH)
+        } else {
+            malformed_at(&error)
+        }
+    })?;
     Json::from_raw(raw).map_err(|error| match error {
         InvalidJson::TooDeep => too_deep(MAX_DEPTH),
         error => Problem::invalid(vec![FieldError::new(error.place(raw), error.to_string())]),
