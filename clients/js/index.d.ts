@@ -350,6 +350,8 @@ export interface CallOptions {
 export interface HubOptions extends StreamCallbacks {
   /** Sent as `Authorization: Bearer …`; a function is asked anew for every request. */
   token?: string | (() => string | Promise<string>);
+  /** Numbers keep all their digits: `bigint`s and `ExactNumber`s where a JavaScript number would round. */
+  exact?: boolean;
   /** In place of the platform's own. */
   fetch?: typeof globalThis.fetch;
   /** For an answer to one call. Default 10000. */
@@ -393,7 +395,10 @@ export class Hub {
   setPattern(name: string, pattern: { enabled: boolean; description?: string }): Promise<Pattern>;
 
   emit(events: EmittedEvent | readonly EmittedEvent[], options?: CallOptions): Promise<(string | null)[]>;
-  register(description: ServerDescription, options?: { onError?(error: unknown): void; retries?: number; signal?: AbortSignal }): Promise<RegisteredServer>;
+  register(
+    description: ServerDescription,
+    options?: { onError?(error: unknown): void; onRecovery?(): void } & Pick<CallOptions, 'signal' | 'timeoutMs' | 'retries'>,
+  ): Promise<RegisteredServer>;
   steps(
     filter?: { serverId?: string; workflowId?: string; status?: StepStatus; wait?: string; limit?: number; signal?: AbortSignal },
   ): Promise<Step[]>;
@@ -424,7 +429,10 @@ export class RegisteredServer {
   readonly closed: Promise<'deregistered' | 'replaced'>;
   heartbeat(vitals?: Vitals): Promise<ServerState>;
   update(changes?: Partial<ServerDescription>): Promise<ServerState>;
-  close(reason?: string, options?: Pick<CallOptions, 'signal' | 'timeoutMs' | 'retries'>): Promise<void>;
+  /** With `expected: false` the server counts as lost until it is back. */
+  close(reason?: string, options?: { expected?: boolean } & Pick<CallOptions, 'signal' | 'timeoutMs' | 'retries'>): Promise<void>;
+  /** Sends no more heartbeats and leaves it at that. */
+  forget(): void;
 }
 
 export interface Workflows {
@@ -449,6 +457,21 @@ export class HubError extends Error {
   retryAfterMs?: number;
   readonly retryable: boolean;
 }
+
+/** A number that neither a JavaScript number nor a `bigint` holds, as it is written. */
+export class ExactNumber {
+  constructor(text: string);
+  readonly text: string;
+  toString(): string;
+  /** Rounded. */
+  valueOf(): number;
+  toJSON(): string;
+}
+
+/** `JSON.parse` that rounds no number: integers past 2^53 are `bigint`s, other such numbers `ExactNumber`s. */
+export function parseExact(text: string): any;
+/** `JSON.stringify` that also writes what `parseExact` reads. */
+export function stringifyExact(value: unknown): string;
 
 export class SseParser {
   constructor(lastEventId?: string);

@@ -8,6 +8,9 @@
  * is seen once, across lost connections and restarts of the hub. Where the hub no longer has what
  * lies between, `onGap` says so; nothing is lost in silence.
  */
+import { ExactNumber, parseExact, stringifyExact } from './json.mjs';
+
+export { ExactNumber, parseExact, stringifyExact };
 
 const DEFAULT_URL = 'http://127.0.0.1:3001';
 
@@ -17,6 +20,9 @@ const EVENT = 'message';
 /** The hub holds a long poll no longer than this. */
 const LONGEST_WAIT_MS = 60_000;
 
+/** Statuses after which the same call may go through later. */
+const TEMPORARY = new Set([408, 429, 500, 502, 503, 504]);
+
 /** 503s that no waiting mends: an operator switched this off. */
 const SWITCHED_OFF = new Set(['integration-disabled', 'pattern-disabled']);
 
@@ -24,11 +30,18 @@ const SWITCHED_OFF = new Set(['integration-disabled', 'pattern-disabled']);
 export class Hub {
   #url;
   #options;
+  #login;
   #shared;
+  #parse;
+  #stringify;
 
   constructor(url = defaultUrl(), options = {}) {
-    this.#url = String(url).replace(/\/+$/, '');
+    // A login in the address would be printed with it, and `fetch` refuses such an address.
+    const [, scheme, login, address] = /^(\w+:\/\/)(?:([^/@]*)@)?(.*?)\/*$/s.exec(url) ?? [undefined, '', undefined, String(url).replace(/\/+$/, '')];
+    this.#url = scheme + address;
+    this.#login = login && `Basic ${btoa(decodeURIComponent(login))}`;
     this.#options = { timeoutMs: 10_000, retries: 6, retryMs: 250, maxRetryMs: 30_000, onError: complain, ...options };
+    [this.#parse, this.#stringify] = this.#options.exact ? [parseExact, stringifyExact] : [JSON.parse, JSON.stringify];
     /** What several servers do together, step by step. */
     this.workflow = new Workflows(this);
   }
@@ -41,7 +54,7 @@ export class Hub {
 
   /** A resumable stream of the events that match `filter`: iterate it, or give it listeners. */
   events(filter = {}) {
-    return new EventStream((connection) => this.#open(connection), { ...this.#options, ...filter });
+    return new EventStream((connection) => this.#open(connection), { ...this.#options, ...filter, parse: this.#parse });
   }
 
   /**
@@ -72,7 +85,7 @@ export class Hub {
   }
 
   getEvent(id) {
-    return this.request('GET', `/events/${encodeURIComponent(id)}`);
+    return this.request('GET', `/events/${segment(id)}`);
   }
 
   getSnapshot() {
@@ -89,7 +102,7 @@ export class Hub {
   }
 
   getServer(id) {
-    return this.request('GET', `/servers/${encodeURIComponent(id)}`);
+    return this.request('GET', `/servers/${segment(id)}`);
   }
 
   async listPatterns() {
@@ -97,7 +110,7 @@ export class Hub {
   }
 
   setPattern(name, pattern) {
-    return this.request('PUT', `/patterns/${encodeURIComponent(name)}`, { body: pattern });
+    return this.request('PUT', `/patterns/${segment(name)}`, { body: pattern });
   }
 
   // Reporting
@@ -109,8 +122,8 @@ export class Hub {
 
   /**
    * Registers a server and keeps it registered: heartbeats at the hub's pace, and again from scratch
-   * where the hub forgot it. Neither keeps the process alive. `retries` and `signal` concern the
-   * registration itself.
+   * if the hub forgot it. Neither keeps the process alive. `retries`, `timeoutMs` and `signal` concern
+   * the registration itself. `onError` is called once per outage of the heartbeats, `onRecovery` at its end.
    */
   async register(description, options = {}) {
     const server = new RegisteredServer(this, description, { onError: this.#options.onError, ...options });
@@ -124,15 +137,15 @@ export class Hub {
   }
 
   /**
-   * One call, retried where that is safe and may help: after a network failure, a time-out, or a
-   * 502, 503 or 504, never after a 4xx. Every try of a POST bears the same `Idempotency-Key`, so a
+   * One call, retried if that is safe and may help: after a network failure, a time-out, or a status
+   * that may pass (408, 429, 500, 502, 503, 504), never after another one. Every try of a POST bears the same `Idempotency-Key`, so a
    * call whose answer got lost is not carried out twice.
    */
   async request(method, path, { query, body, signal, idempotencyKey, timeoutMs = this.#options.timeoutMs, retries = this.#options.retries } = {}) {
     const headers = { accept: 'application/json' };
     if (body !== undefined) headers['content-type'] = 'application/json';
     if (method === 'POST' && idempotencyKey !== null) headers['idempotency-key'] = idempotencyKey ?? randomId();
-    const init = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+    const init = { method, headers, body: body === undefined ? undefined : this.#stringify(body) };
     for (let attempt = 0; ; attempt++) {
       try {
         return await this.#once(path + toQuery(query), init, timeoutMs, signal);
@@ -152,7 +165,12 @@ export class Hub {
       const text = await response.text().catch((error) => {
         throw HubError.unreachable(this.#url + path, error);
       });
-      return text ? JSON.parse(text) : null;
+      if (!text) return null;
+      try {
+        return this.#parse(text);
+      } catch {
+        throw new HubError({ status: response.status, type: 'not-a-hub', title: `${this.#url + path} answered what is no JSON` });
+      }
     } finally {
       deadline.end();
     }
@@ -173,7 +191,8 @@ export class Hub {
   async #fetch(path, init) {
     const { token, fetch = globalThis.fetch } = this.#options;
     const bearer = typeof token === 'function' ? await token() : token;
-    const headers = bearer ? { ...init.headers, authorization: `Bearer ${bearer}` } : init.headers;
+    const authorization = bearer ? `Bearer ${bearer}` : this.#login;
+    const headers = authorization ? { ...init.headers, authorization } : init.headers;
     const response = await fetch(this.#url + path, { ...init, headers }).catch((error) => {
       throw HubError.unreachable(this.#url + path, error);
     });
@@ -199,6 +218,7 @@ export class EventStream {
   #keepAliveMs;
   #closing;
   #snapshot = [];
+  #opened = false;
 
   constructor(open, options) {
     const { lastEventId, signal, type, serverId, workflowId, tag, since, replay, snapshot } = options;
@@ -290,7 +310,7 @@ export class EventStream {
           }
         } catch (error) {
           if (this.closed) return;
-          if (!(error instanceof HubError) || !error.retryable) throw error;
+          if (!(error instanceof HubError) || !this.#mayPass(error)) throw error;
           failure = error;
         }
         if (this.closed) return;
@@ -303,6 +323,11 @@ export class EventStream {
     } finally {
       this.close();
     }
+  }
+
+  /** A page in the hub's place is a mistake at first; in mid-life it is a proxy that the hub will be back behind. */
+  #mayPass(error) {
+    return error.retryable || (error.type === 'not-a-stream' && this.#opened);
   }
 
   /** The frames of one connection. Whatever breaks it is a retryable `HubError`. */
@@ -341,14 +366,20 @@ export class EventStream {
     return this.#keepAliveMs ? this.#keepAliveMs * 2 + 1_000 : Math.max(this.#options.timeoutMs, 45_000);
   }
 
-  /** The event in a frame, or nothing where the frame is about the stream. */
-  #receive({ event: name, data }) {
-    const content = JSON.parse(data);
-    const { onVerdict, onGap, onClosing, onSnapshot } = this.#options;
+  /** The event in a frame, or nothing if the frame is about the stream. */
+  #receive({ event: name, data, id }) {
+    const { onVerdict, onGap, onClosing, onSnapshot, onError } = this.#options;
+    const content = this.#read(data);
+    if (content === undefined) {
+      // Skipped, but not in silence.
+      onError?.(new HubError({ type: 'unreadable-frame', title: `a frame ${JSON.stringify(name)} that is no JSON object was skipped`, detail: id && `its id is ${id}` }));
+      return;
+    }
     switch (name) {
       case EVENT:
         return content;
       case 'stream_opened':
+        this.#opened = true;
         this.#keepAliveMs = content.keepAliveMs;
         onVerdict?.(content);
         if (content.verdict === 'gap') onGap?.({ reason: content.reason, afterId: content.requestedId, nextId: content.oldestId });
@@ -362,8 +393,19 @@ export class EventStream {
         return;
       case 'snapshot':
         this.#snapshot.push(content);
-        if (this.#snapshot.length === (content.parts ?? 1)) onSnapshot?.(joinParts(this.#snapshot));
+        if (this.#snapshot.length < (content.parts ?? 1)) return;
+        onSnapshot?.(joinParts(this.#snapshot));
+        this.#snapshot = [];
         return;
+    }
+  }
+
+  #read(data) {
+    try {
+      const content = this.#options.parse(data);
+      return typeof content === 'object' && !Array.isArray(content) ? (content ?? undefined) : undefined;
+    } catch {
+      return undefined;
     }
   }
 }
@@ -373,12 +415,13 @@ export class RegisteredServer {
   /** What the hub last answered: id, health, lease. */
   state;
 
-  /** Resolves when this registration is over: `'deregistered'` by us, or `'replaced'` by a newer instance. */
+  /** Resolves when this registration is over: `'deregistered'`, or `'replaced'` by a newer instance. */
   closed;
 
   #hub;
   #description;
   #onError;
+  #onRecovery;
   #call;
   #vitals;
   #timer;
@@ -387,11 +430,12 @@ export class RegisteredServer {
   #over = false;
   #failing = false;
 
-  constructor(hub, description, { onError, ...call }) {
+  constructor(hub, description, { onError, onRecovery, ...call }) {
     this.#hub = hub;
     this.#call = call;
     this.#description = { instanceId: randomId(), ...description };
     this.#onError = onError;
+    this.#onRecovery = onRecovery;
     this.closed = new Promise((resolve) => (this.#resolve = resolve));
   }
 
@@ -427,19 +471,25 @@ export class RegisteredServer {
     try {
       const answer = await this.#beatOrRegister(intervalMs);
       this.state = { ...this.state, ...answer };
+      if (this.#failing) this.#onRecovery?.();
       this.#failing = false;
       this.#schedule(this.state.heartbeatIntervalMs);
       return this.state;
     } catch (error) {
       if (error.type === 'instance-replaced') this.#finish('replaced');
+      // It was deregistered, by whoever knew its instance id.
+      if (error.type === 'instance-gone') this.#finish('deregistered');
       // Tried again before the hub calls it missed, which is half an interval after it was due.
       this.#schedule(intervalMs / 4);
       throw error;
     }
   }
 
-  /** Deregisters. No heartbeat follows. `options` are the call's: `retries`, `timeoutMs`, `signal`. */
-  async close(reason, options = {}) {
+  /**
+   * Deregisters. No heartbeat follows. With `expected: false` the server counts as lost until it is
+   * back. The other options are the call's: `retries`, `timeoutMs`, `signal`.
+   */
+  async close(reason, { expected, ...options } = {}) {
     if (this.#over) return;
     this.#over = true;
     clearTimeout(this.#timer);
@@ -447,13 +497,18 @@ export class RegisteredServer {
     await this.#beating;
     try {
       // Naming the instance keeps us from disconnecting one that took our place.
-      const query = { reason, instanceId: this.#description.instanceId };
-      await this.#hub.request('DELETE', `/servers/${encodeURIComponent(this.id)}`, { query, ...options });
+      const query = { reason, instanceId: this.#description.instanceId, expected: expected === false ? 'false' : undefined };
+      await this.#hub.request('DELETE', `/servers/${segment(this.id)}`, { query, ...options });
     } catch (error) {
       if (error.status !== 404) throw error;
     } finally {
       this.#finish('deregistered');
     }
+  }
+
+  /** Sends no more heartbeats, and tells the hub nothing: whoever holds the instance id deregisters it. */
+  forget() {
+    this.#finish('deregistered');
   }
 
   async #beatOrRegister(intervalMs) {
@@ -468,7 +523,7 @@ export class RegisteredServer {
 
   /** Not retried: a beat that takes longer than an interval says nothing that the next one doesn't. */
   #beat(intervalMs) {
-    return this.#hub.request('POST', `/servers/${encodeURIComponent(this.id)}/heartbeat`, {
+    return this.#hub.request('POST', `/servers/${segment(this.id)}/heartbeat`, {
       body: { ...this.#vitals, instanceId: this.#description.instanceId },
       idempotencyKey: null,
       timeoutMs: Math.max(intervalMs, 1_000),
@@ -524,7 +579,7 @@ class Workflows {
   }
 
   step(id, step, report, options = {}) {
-    return this.#post(id, `/steps/${encodeURIComponent(step)}`, report, options);
+    return this.#post(id, `/steps/${segment(step)}`, report, options);
   }
 
   complete(id, results, options = {}) {
@@ -557,7 +612,7 @@ export class HubError extends Error {
 
   /** Whether the same call may go through later. */
   get retryable() {
-    return this.status === 0 || ([502, 503, 504].includes(this.status) && !SWITCHED_OFF.has(this.type));
+    return this.status === 0 || (TEMPORARY.has(this.status) && !SWITCHED_OFF.has(this.type));
   }
 
   static async from(response) {
@@ -702,7 +757,7 @@ function toQuery(query = {}) {
 function typeMatcher(type) {
   if (type === undefined) return () => true;
   const patterns = [type].flat();
-  return (actual) => patterns.some((pattern) => (pattern.endsWith('*') ? actual.startsWith(pattern.slice(0, -1)) : actual === pattern));
+  return (actual) => patterns.some((pattern) => (pattern.endsWith('*') ? String(actual).startsWith(pattern.slice(0, -1)) : actual === pattern));
 }
 
 /** A snapshot comes in parts whose lists are to be joined; what is no list is the same in each. */
@@ -710,14 +765,22 @@ function joinParts([first, ...rest]) {
   const { part, parts, ...whole } = first;
   for (const { part, parts, ...content } of rest) {
     for (const [key, value] of Object.entries(content)) {
-      whole[key] = Array.isArray(value) ? [...(whole[key] ?? []), ...value] : value;
+      if (Array.isArray(whole[key]) && Array.isArray(value)) whole[key].push(...value);
+      else whole[key] = value;
     }
   }
   return whole;
 }
 
+/** A part of a path. */
+function segment(id) {
+  // A URL takes these two, in any spelling, as "here" and "one up"; the hub gives no such id out.
+  if (id === '.' || id === '..') throw new TypeError(`no id is ${JSON.stringify(id)}`);
+  return encodeURIComponent(id);
+}
+
 function workflowPath(id) {
-  return `/workflows/${encodeURIComponent(id)}`;
+  return `/workflows/${segment(id)}`;
 }
 
 /** Where nobody listens for errors: a hub's in a line, a listener's with its stack. */

@@ -68,7 +68,7 @@ export async function startScript(t, handle) {
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
-    requests.push({ method: request.method, url: request.url, headers: request.headers, body: body && JSON.parse(body) });
+    requests.push({ method: request.method, url: request.url, headers: request.headers, text: body, body: body && JSON.parse(body) });
     handle(request, response, requests.length);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -80,13 +80,15 @@ class Scripted(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
     body: Any = None
+    text = ""
 
     def respond(self) -> None:
         raise NotImplementedError
 
     def do_GET(self) -> None:
         length = int(self.headers.get("content-length", 0))
-        self.body = json.loads(self.rfile.read(length)) if length else None
+        self.text = self.rfile.read(length).decode()
+        self.body = json.loads(self.text) if length else None
         self.respond()
 
     do_POST = do_DELETE = do_GET

@@ -14,9 +14,11 @@ import httpx
 
 from ._api import Api
 from ._calls import Answer, Request, Settings, Sleep, Steps, body_of, call
-from ._defaults import complain, default_url
+from ._defaults import complain, default_url, without_login
 from ._errors import HubError
+from ._json import Json
 from ._lease import Lease
+from ._quiet import quiet
 from ._stream import StreamState
 from .types import (
     EmittedEvent,
@@ -61,13 +63,16 @@ class AsyncHub:
         retries: int = 6,
         retry: float = 0.25,
         max_retry: float = 30.0,
+        exact: bool = False,
         on_error: Callable[[BaseException], object] = complain,
         client: httpx.AsyncClient | None = None,
     ) -> None:
         self.url = (url or default_url()).rstrip("/")
+        self.address = without_login(self.url)
+        """The URL as it may be printed."""
         self.workflow = AsyncWorkflows(self)
         """What several servers do together, step by step."""
-        self._api = Api(Settings(self.url, timeout, retries, retry, max_retry))
+        self._api = Api(Settings(self.url, timeout, retries, retry, max_retry, Json(exact)), on_error)
         self._token = token
         self._on_error = on_error
         self._owns_client = client is None
@@ -163,13 +168,19 @@ class AsyncHub:
         return await self._run(self._api.emit(events, idempotency_key))
 
     async def register(
-        self, *, retries: float | None = None, **description: Unpack[ServerDescription]
+        self,
+        *,
+        retries: float | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+        on_recovery: Callable[[], object] | None = None,
+        **description: Unpack[ServerDescription],
     ) -> AsyncRegisteredServer:
         """Registers a server and keeps it registered, until it is closed: heartbeats at the hub's pace,
-        and again from scratch where the hub forgot it. `retries` are of the registration itself."""
+        and again from scratch if the hub forgot it. `retries` are of the registration itself. `on_error`
+        (the hub's, if none is given) is called once per outage of the heartbeats, `on_recovery` at its end."""
         lease = self._api.lease(description, retries)
         await self._run(lease.register({}))
-        return AsyncRegisteredServer(self, lease)
+        return AsyncRegisteredServer(self, lease, on_error or self._on_error, on_recovery)
 
     async def steps(self, **filter: Unpack[StepFilter]) -> list[Step]:
         """Work for a server; with `wait="30s"` held until there is some."""
@@ -218,10 +229,11 @@ class AsyncHub:
 
     async def _send(self, request: Request) -> Answer | HubError:
         try:
-            response = await self._client.send(await self._build(request, httpx.Timeout(request.timeout)))
+            with quiet():
+                response = await self._client.send(await self._build(request, httpx.Timeout(request.timeout)))
             return Answer(response.status_code, response.headers, response.content)
-        except httpx.TransportError as error:
-            return HubError.unreachable(self.url + request.path, error)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return HubError.unreachable(self.address + request.path, error)
 
     async def _build(self, request: Request, timeout: httpx.Timeout) -> httpx.Request:
         token = self._token() if callable(self._token) else self._token
@@ -232,7 +244,7 @@ class AsyncHub:
             request.method,
             self.url + request.path,
             params=list(request.query),
-            json=request.body,
+            content=request.content,
             headers=headers,
             timeout=timeout,
         )
@@ -298,7 +310,8 @@ class AsyncEventStream:
         request = self._state.request()
         try:
             timeout = httpx.Timeout(request.timeout, read=self._state.silence)
-            response = await self._hub._client.send(await self._hub._build(request, timeout), stream=True)
+            with quiet():
+                response = await self._hub._client.send(await self._hub._build(request, timeout), stream=True)
             self._response = response
             try:
                 content = b"" if response.status_code == 200 else await response.aread()
@@ -311,7 +324,7 @@ class AsyncEventStream:
             finally:
                 self._response = None
                 await response.aclose()
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise HubError.unreachable("the stream", error) from error
 
 
@@ -319,9 +332,17 @@ class AsyncRegisteredServer:
     """A server of ours as the hub knows it. Made by `await hub.register()`. As a context manager it
     deregisters at the end of its block."""
 
-    def __init__(self, hub: AsyncHub, lease: Lease) -> None:
+    def __init__(
+        self,
+        hub: AsyncHub,
+        lease: Lease,
+        on_error: Callable[[BaseException], object],
+        on_recovery: Callable[[], object] | None,
+    ) -> None:
         self._hub = hub
         self._lease = lease
+        self._on_error = on_error
+        self._on_recovery = on_recovery
         self._stopped = asyncio.Event()
         self._beating = hub._start(self._beat())
 
@@ -357,13 +378,19 @@ class AsyncRegisteredServer:
         """Sends a heartbeat now. What it says is said again by every automatic one until something else is."""
         return await self._hub._run(self._lease.heartbeat(dict(vitals)))
 
-    async def close(self, reason: str | None = None) -> None:
-        """Deregisters. No heartbeat follows."""
+    async def close(self, reason: str | None = None, *, expected: bool = True) -> None:
+        """Deregisters. No heartbeat follows. Unless it is `expected`, the server counts as lost until it is back."""
         await self._hub._cancel(self._beating)
         try:
-            await self._hub._run(self._lease.close(reason))
+            await self._hub._run(self._lease.close(reason, expected))
         finally:
             self._stopped.set()
+
+    async def _forget(self) -> None:
+        """No heartbeat follows; whoever holds the instance id deregisters it."""
+        self._lease.over = self._lease.over or "deregistered"
+        await self._hub._cancel(self._beating)
+        self._stopped.set()
 
     async def __aenter__(self) -> AsyncRegisteredServer:
         return self
@@ -379,11 +406,13 @@ class AsyncRegisteredServer:
             await asyncio.sleep(self._lease.due_in)
             try:
                 await self._hub._run(self._lease.heartbeat())
+                if failing and self._on_recovery:
+                    self._on_recovery()
                 failing = False
             except Exception as error:
                 # Told once per outage.
                 if not failing:
-                    self._hub._on_error(error)
+                    self._on_error(error)
                 failing = True
         self._stopped.set()
 

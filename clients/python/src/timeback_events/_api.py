@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from ._calls import LONGEST_WAIT, Settings, Steps, body_of, call, segment
@@ -31,14 +31,15 @@ from .types import (
 
 
 class Api:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, on_error: Callable[[BaseException], object]) -> None:
         self.settings = settings
+        self._on_error = on_error
 
     def stream(self, options: StreamOptions) -> StreamState:
         given = dict(options)
         callbacks = Callbacks(**{name: given.pop(name) for name in list(given) if name.startswith("on_")})  # type: ignore[arg-type]
         last_event_id = cast("str | None", given.pop("last_event_id", None))
-        return StreamState(self.settings, given, last_event_id, callbacks)
+        return StreamState(self.settings, given, last_event_id, callbacks, self._on_error)
 
     def lease(self, description: ServerDescription, retries: float | None) -> Lease:
         return Lease(self.settings, body_of(description), retries)

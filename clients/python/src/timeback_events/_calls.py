@@ -15,7 +15,9 @@ from datetime import datetime
 from typing import Any, TypeVar, Union
 from urllib.parse import quote
 
+from ._defaults import without_login
 from ._errors import HubError
+from ._json import Json
 
 T = TypeVar("T")
 
@@ -30,6 +32,7 @@ class Settings:
     retries: float = 6
     retry: float = 0.25
     max_retry: float = 30.0
+    json: Json = field(default_factory=Json)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Request:
     method: str
     path: str
     query: Sequence[tuple[str, str]] = ()
-    body: Any = None
+    content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 10.0
 
@@ -80,20 +83,23 @@ def call(
     retries: float | None = None,
 ) -> Steps[Any]:
     """One call, retried where that is safe and may help: after a network failure, a time-out, or a
-    502, 503 or 504, never after a 4xx. Every try of a POST bears the same `Idempotency-Key`, so a
-    call whose answer got lost is not carried out twice; `idempotent` says that it needs none."""
+    status that may pass (408, 429, 500, 502, 503, 504), never after another one. Every try of a POST
+    bears the same `Idempotency-Key`, so a call whose answer got lost is not carried out twice; `idempotent` says that it needs none."""
     headers = {"accept": "application/json"}
     if method == "POST" and not idempotent:
         headers["idempotency-key"] = idempotency_key or uuid.uuid4().hex
+    if body is not None:
+        headers["content-type"] = "application/json"
+    content = None if body is None else settings.json.dumps(body)
     limit = settings.timeout if timeout is None else timeout
-    request = Request(method, path, pairs(query or {}), body, headers, limit)
+    request = Request(method, path, pairs(query or {}), content, headers, limit)
     attempts = settings.retries if retries is None else retries
     attempt = 0
     while True:
         answer = yield request
         if isinstance(answer, Answer):
             if answer.status < 300:
-                return json.loads(answer.content) if answer.content else None
+                return _content(settings, path, answer)
             answer = answer.problem
         if not isinstance(answer, HubError):
             raise TypeError(f"a request is answered, not {answer!r}")
@@ -101,6 +107,16 @@ def call(
             raise answer
         yield Sleep(backoff(settings.retry, attempt, 5.0) if answer.retry_after is None else answer.retry_after)
         attempt += 1
+
+
+def _content(settings: Settings, path: str, answer: Answer) -> Any:
+    if not answer.content:
+        return None
+    try:
+        return settings.json.loads(answer.content)
+    except ValueError:
+        title = f"{without_login(settings.url)}{path} answered what is no JSON"
+        raise HubError({"type": "not-a-hub", "status": answer.status, "title": title}) from None
 
 
 def backoff(base: float, attempt: int, cap: float) -> float:
@@ -119,6 +135,10 @@ def body_of(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def segment(value: str) -> str:
+    """A part of a path."""
+    # A URL takes these two, in any spelling, as "here" and "one up"; the hub gives no such id out.
+    if value in (".", ".."):
+        raise ValueError(f"no id is {value!r}")
     return quote(value, safe="")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 
 from ._errors import HubError
 
@@ -10,6 +11,10 @@ _log = logging.getLogger("timeback_events")
 
 def default_url() -> str:
     return os.environ.get("TIMEBACK_EVENTS_URL") or "http://127.0.0.1:3001"
+
+
+def without_login(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def complain(error: BaseException) -> None:

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+_TEMPORARY = frozenset({408, 429, 500, 502, 503, 504})
+"""Statuses after which the same call may go through later."""
+
 _SWITCHED_OFF = frozenset({"integration-disabled", "pattern-disabled"})
 """503s that no waiting mends: an operator switched this off."""
 
@@ -23,7 +26,7 @@ class HubError(Exception):
     @property
     def retryable(self) -> bool:
         """Whether the same call may go through later."""
-        return self.status == 0 or (self.status in (502, 503, 504) and self.type not in _SWITCHED_OFF)
+        return self.status == 0 or (self.status in _TEMPORARY and self.type not in _SWITCHED_OFF)
 
     @classmethod
     def unreachable(cls, what: str, cause: object) -> HubError:

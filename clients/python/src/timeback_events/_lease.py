@@ -15,7 +15,7 @@ class Lease:
     def __init__(self, settings: Settings, description: Mapping[str, Any], retries: float | None = None) -> None:
         self.state: ServerState
         self.over: str | None = None
-        """`deregistered` by us, or `replaced` by a newer instance."""
+        """`deregistered`, or `replaced` by a newer instance."""
         self.due_in = 0.0
         """How long after the last beat the next is due, in seconds."""
         self._settings = settings
@@ -46,19 +46,27 @@ class Lease:
         except HubError as error:
             if error.type == "instance-replaced":
                 self.over = "replaced"
+            # By whoever knew its instance id.
+            if error.type == "instance-gone":
+                self.over = "deregistered"
             raise
         self.state = cast(ServerState, {**self.state, **answer})
         self.due_in = self._interval
         return self.state
 
-    def close(self, reason: str | None) -> Steps[None]:
+    def close(self, reason: str | None, expected: bool = True) -> Steps[None]:
         if self.over:
             return
         self.over = "deregistered"
         # Naming the instance keeps us from disconnecting one that took our place.
-        query = {"reason": reason, "instance_id": self._description["instanceId"]}
+        query = {
+            "reason": reason,
+            "instance_id": self._description["instanceId"],
+            "expected": None if expected else "false",
+        }
+        path = f"/servers/{segment(self.state['id'])}"
         try:
-            yield from call(self._settings, "DELETE", f"/servers/{segment(self.state['id'])}", query=query)
+            yield from call(self._settings, "DELETE", path, query=query)
         except HubError as error:
             if error.status != 404:
                 raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ._calls import Answer, Request, Settings, backoff, pairs
+from ._defaults import without_login
 from ._errors import HubError
 from ._sse import Frame, SseParser
 from .types import Closing, Gap, HubEvent, Snapshot, Verdict, parse_event
@@ -26,19 +26,28 @@ class StreamState:
     """For each connection: send `request()`, check its answer with `accept`, `feed` what comes, and
     wait for `pause(error)` seconds once it ended."""
 
-    def __init__(self, settings: Settings, query: Mapping[str, Any], last_event_id: str | None, callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        query: Mapping[str, Any],
+        last_event_id: str | None,
+        callbacks: Callbacks,
+        on_error: Callable[[BaseException], object],
+    ) -> None:
         self.last_event_id = last_event_id
         """Of the last event (or bookmark) handed over."""
         # In this format only frames about the stream itself have a name.
         self._query = [*pairs(query), ("format", "message")]
         self._settings = settings
         self._callbacks = callbacks
+        self._on_error = on_error
         self._parser = SseParser()
         self._retry = settings.retry
         self._keep_alive: float | None = None
         self._attempt = 0
         self._closing: Closing | None = None
         self._snapshot: list[dict[str, Any]] = []
+        self._opened_once = False
 
     @property
     def silence(self) -> float:
@@ -61,7 +70,7 @@ class StreamState:
         if answer.status != 200:
             raise answer.problem
         if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-            title = f"{self._settings.url}/events answered no event stream"
+            title = f"{without_login(self._settings.url)}/events answered no event stream"
             raise HubError({"type": "not-a-stream", "status": answer.status, "title": title})
 
     def feed(self, chunk: bytes) -> Iterator[HubEvent]:
@@ -77,7 +86,9 @@ class StreamState:
 
     def pause(self, error: HubError | None) -> float:
         """How long to wait before the next connection, in seconds. Raises what no patience helps."""
-        if error and not error.retryable:
+        # A page in the hub's place is a mistake at first; in mid-life it is a proxy that the hub will be back behind.
+        passes = error and (error.retryable or (error.type == "not-a-stream" and self._opened_once))
+        if error and not passes:
             raise error
         # A hub that ends a stream on purpose has already spread its clients out; otherwise we do.
         delay = self._retry if self._closing else backoff(self._retry, self._attempt, self._settings.max_retry)
@@ -88,32 +99,50 @@ class StreamState:
         return delay
 
     def _receive(self, frame: Frame) -> HubEvent | None:
-        """The event in a frame, or nothing where the frame is about the stream."""
-        content = json.loads(frame.data)
+        """The event in a frame, or nothing if the frame is about the stream."""
+        content = self._read(frame)
+        if content is None:
+            return None
         if frame.event == "message":
             event: HubEvent = parse_event(content)
             return event
         if frame.event == "stream_opened":
             self._opened(content)
         elif frame.event == "stream_gap":
-            self._gap(Gap(content["reason"], content["nextId"], content.get("afterId")))
+            self._gap(Gap(content.get("reason", ""), content.get("nextId", ""), content.get("afterId")))
         elif frame.event == "stream_closing":
-            self._closing = Closing(content["reason"])
+            self._closing = Closing(content.get("reason", ""))
             if self._callbacks.on_closing:
                 self._callbacks.on_closing(self._closing)
         elif frame.event == "snapshot":
             self._snapshot.append(content)
-            if len(self._snapshot) == content.get("parts", 1) and self._callbacks.on_snapshot:
-                self._callbacks.on_snapshot(join_parts(self._snapshot))
+            if len(self._snapshot) >= content.get("parts", 1):
+                whole = join_parts(self._snapshot)
+                self._snapshot = []
+                if self._callbacks.on_snapshot:
+                    self._callbacks.on_snapshot(whole)
+        return None
+
+    def _read(self, frame: Frame) -> dict[str, Any] | None:
+        try:
+            content = self._settings.json.loads(frame.data)
+        except (ValueError, RecursionError):
+            content = None
+        if isinstance(content, dict) and (frame.event != "message" or "type" in content):
+            return content
+        # Skipped, but not in silence.
+        title = f"a frame {frame.event!r} that is no event and no JSON object was skipped"
+        self._on_error(HubError({"type": "unreadable-frame", "title": title, "detail": frame.id and f"its id is {frame.id}"}))
         return None
 
     def _opened(self, content: dict[str, Any]) -> None:
-        self._keep_alive = content["keepAliveMs"] / 1000
+        self._opened_once = True
+        self._keep_alive = content["keepAliveMs"] / 1000 if "keepAliveMs" in content else None
         verdict = Verdict(
-            verdict=content["verdict"],
-            oldest_id=content["oldestId"],
-            head_id=content["headId"],
-            keep_alive_ms=content["keepAliveMs"],
+            verdict=content.get("verdict", "live"),
+            oldest_id=content.get("oldestId", ""),
+            head_id=content.get("headId", ""),
+            keep_alive_ms=content.get("keepAliveMs", 0),
             reason=content.get("reason"),
             requested_id=content.get("requestedId"),
         )
@@ -132,7 +161,10 @@ def join_parts(parts: list[dict[str, Any]]) -> Any:
     whole: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():
-            whole[key] = [*whole.get(key, []), *value] if isinstance(value, list) else value
+            if isinstance(value, list) and isinstance(whole.get(key), list):
+                whole[key].extend(value)
+            else:
+                whole[key] = value
     whole.pop("part", None)
     whole.pop("parts", None)
     return whole

@@ -15,9 +15,11 @@ import httpx
 
 from ._api import Api
 from ._calls import Answer, Request, Settings, Sleep, Steps, body_of, call
-from ._defaults import complain, default_url
+from ._defaults import complain, default_url, without_login
 from ._errors import HubError
+from ._json import Json
 from ._lease import Lease
+from ._quiet import quiet
 from ._stream import StreamState
 from .types import (
     EmittedEvent,
@@ -62,13 +64,16 @@ class Hub:
         retries: int = 6,
         retry: float = 0.25,
         max_retry: float = 30.0,
+        exact: bool = False,
         on_error: Callable[[BaseException], object] = complain,
         client: httpx.Client | None = None,
     ) -> None:
         self.url = (url or default_url()).rstrip("/")
+        self.address = without_login(self.url)
+        """The URL as it may be printed."""
         self.workflow = Workflows(self)
         """What several servers do together, step by step."""
-        self._api = Api(Settings(self.url, timeout, retries, retry, max_retry))
+        self._api = Api(Settings(self.url, timeout, retries, retry, max_retry, Json(exact)), on_error)
         self._token = token
         self._on_error = on_error
         self._owns_client = client is None
@@ -155,11 +160,17 @@ class Hub:
         return self._run(self._api.emit(events, idempotency_key))
 
     def register(
-        self, *, retries: float | None = None, **description: Unpack[ServerDescription]
+        self,
+        *,
+        retries: float | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+        on_recovery: Callable[[], object] | None = None,
+        **description: Unpack[ServerDescription],
     ) -> RegisteredServer:
         """Registers a server and keeps it registered, until it is closed: heartbeats at the hub's pace,
-        and again from scratch where the hub forgot it. `retries` are of the registration itself."""
-        return RegisteredServer(self, self._api.lease(description, retries))
+        and again from scratch if the hub forgot it. `retries` are of the registration itself. `on_error`
+        (the hub's, if none is given) is called once per outage of the heartbeats, `on_recovery` at its end."""
+        return RegisteredServer(self, self._api.lease(description, retries), on_error or self._on_error, on_recovery)
 
     def steps(self, **filter: Unpack[StepFilter]) -> list[Step]:
         """Work for a server; with `wait="30s"` held until there is some."""
@@ -194,10 +205,11 @@ class Hub:
 
     def _send(self, request: Request) -> Answer | HubError:
         try:
-            response = self._client.send(self._build(request, httpx.Timeout(request.timeout)))
+            with quiet():
+                response = self._client.send(self._build(request, httpx.Timeout(request.timeout)))
             return Answer(response.status_code, response.headers, response.content)
-        except httpx.TransportError as error:
-            return HubError.unreachable(self.url + request.path, error)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            return HubError.unreachable(self.address + request.path, error)
 
     def _build(self, request: Request, timeout: httpx.Timeout) -> httpx.Request:
         token = self._token() if callable(self._token) else self._token
@@ -206,7 +218,7 @@ class Hub:
             request.method,
             self.url + request.path,
             params=list(request.query),
-            json=request.body,
+            content=request.content,
             headers=headers,
             timeout=timeout,
         )
@@ -266,7 +278,8 @@ class EventStream:
         request = self._state.request()
         try:
             timeout = httpx.Timeout(request.timeout, read=self._state.silence)
-            response = self._hub._client.send(self._hub._build(request, timeout), stream=True)
+            with quiet():
+                response = self._hub._client.send(self._hub._build(request, timeout), stream=True)
             self._response = response
             try:
                 content = b"" if response.status_code == 200 else response.read()
@@ -278,7 +291,7 @@ class EventStream:
             finally:
                 self._response = None
                 response.close()
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise HubError.unreachable("the stream", error) from error
 
     def _interrupt(self) -> None:
@@ -295,9 +308,17 @@ class RegisteredServer:
     """A server of ours as the hub knows it. Made by `hub.register()`. As a context manager it
     deregisters at the end of its block."""
 
-    def __init__(self, hub: Hub, lease: Lease) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        lease: Lease,
+        on_error: Callable[[BaseException], object],
+        on_recovery: Callable[[], object] | None,
+    ) -> None:
         self._hub = hub
         self._lease = lease
+        self._on_error = on_error
+        self._on_recovery = on_recovery
         self._stopped = threading.Event()
         self._wake = threading.Event()
         hub._run(lease.register({}))
@@ -336,13 +357,13 @@ class RegisteredServer:
         """Sends a heartbeat now. What it says is said again by every automatic one until something else is."""
         return self._hub._run(self._lease.heartbeat(dict(vitals)))
 
-    def close(self, reason: str | None = None) -> None:
-        """Deregisters. No heartbeat follows."""
+    def close(self, reason: str | None = None, *, expected: bool = True) -> None:
+        """Deregisters. No heartbeat follows. Unless it is `expected`, the server counts as lost until it is back."""
         self._wake.set()
         # A beat under way may be about to register us again.
         self._beating.join()
         try:
-            self._hub._run(self._lease.close(reason))
+            self._hub._run(self._lease.close(reason, expected))
         finally:
             self._stopped.set()
 
@@ -359,11 +380,13 @@ class RegisteredServer:
         while not self._wake.wait(self._lease.due_in) and not self._lease.over:
             try:
                 self._hub._run(self._lease.heartbeat())
+                if failing and self._on_recovery:
+                    self._on_recovery()
                 failing = False
             except Exception as error:
                 # Told once per outage.
                 if not failing and not self._wake.is_set():
-                    self._hub._on_error(error)
+                    self._on_error(error)
                 failing = True
         if self._lease.over:
             self._stopped.set()

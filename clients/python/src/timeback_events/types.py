@@ -194,11 +194,11 @@ _CORE_TYPES = frozenset(get_args(get_args(event)[0])[0] for event in get_args(Co
 def parse_event(content: dict[str, Any]) -> Any:
     make: type[Event[Any, Any]] = Event if content["type"] in _CORE_TYPES else CustomEvent
     return make(
-        id=content["id"],
-        sequence=content["sequence"],
+        id=content.get("id", ""),
+        sequence=content.get("sequence", 0),
         type=content["type"],
-        timestamp=content["timestamp"],
-        data=content.get("data", {}),
+        timestamp=content.get("timestamp", 0),
+        data=content.get("data"),
         server_id=content.get("serverId"),
     )
 
