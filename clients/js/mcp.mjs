@@ -2,210 +2,185 @@
  * An MCP server that reports itself: `report(server)`, for a server built on the official TypeScript SDK.
  *
  * What the server has is asked from the server itself, by the protocol that it speaks, so no private
- * state of the SDK is touched and every way to declare a tool counts. The hub is never in the way:
- * where it can't be reached the server works as without it, and is registered once it can.
+ * state of the SDK is needed and every way to declare a tool counts. The hub is never in the way: if
+ * it can't be reached the server works as without it, and is registered once it can. Nothing is ever
+ * written to standard output, which may be the server's own line to its client.
  */
-import { Hub } from './index.mjs';
+import { Line } from './mcp/line.mjs';
+import { Presence, complain } from './mcp/presence.mjs';
 
-/** What a list is called by, in the protocol and to the hub. */
-const LISTS = [
-  { method: 'tools/list', items: 'tools', name: 'name', capability: 'tools' },
-  { method: 'resources/list', items: 'resources', name: 'uri', capability: 'resources' },
-  { method: 'resources/templates/list', items: 'resourceTemplates', name: 'uriTemplate', capability: 'resources' },
-  { method: 'prompts/list', items: 'prompts', name: 'name', capability: 'prompts' },
-];
-
-/** Where servers of the protocol's stateless era say who they are, in every answer. */
-const SERVER_INFO = 'io.modelcontextprotocol/serverInfo';
-
-/** How long the end of a server waits for the hub; one that just vanishes is noticed by its silence. */
-const FAREWELL_MS = 1_000;
+/** Said once, not for each request. */
+const PER_REQUEST = 'this server is made anew for each request, so it is not registered; hand the function that makes it over, as report(makeServer, { url })';
+let saidPerRequest = false;
 
 /**
- * Reports `server` (an `McpServer` or `Server`) from its next `connect` to its end. With a `url` it is
- * a network server, which lives as long as the process rather than a session: then `server` is an
- * instance of its own, connected to nothing else, and is reported at once.
+ * Reports this process as an instance of an MCP server. `target` is one of
+ *
+ * - an `McpServer` or `Server`: reported from its next `connect` on. Over stdio until that connection
+ *   ends; over the network as long as the process lives, for there a connection is only a session.
+ *   With a `url` it must be one of its own, connected to nothing else, and is reported at once;
+ * - a function that makes such servers, one for each request, session or connection. It is handed back
+ *   to be used in its place, and reported once however often it is called;
+ * - a `FastMCP` of the npm package `fastmcp`, before its `start`.
  */
-export function report(server, options = {}) {
+export function report(target, options = {}) {
   const report = new Report(options);
-  // McpServer hands its connect on to the Server inside, which some transports call directly.
-  const target = server.server ?? server;
-  if (options.url) {
-    report.introduce(target);
-  } else {
-    const connect = target.connect.bind(target);
-    target.connect = async (transport) => {
-      report.listen(transport);
-      await connect(transport);
-    };
-  }
-  return report;
+  if (typeof target === 'function') return Object.defineProperties(report.factory(target), Object.getOwnPropertyDescriptors(report.handle));
+  if (typeof target.start === 'function' && Array.isArray(target.sessions)) report.fastMcp(target);
+  else if (options.url) report.introduce(() => target);
+  else report.watch(target);
+  return report.handle;
 }
 
-/** The life of one server at the hub. */
 class Report {
-  /** The server at the hub, once it is registered there. */
-  registered;
+  /** What `report` answers. */
+  handle;
 
-  #hub;
+  #options;
   #description;
   #onError;
-  #end = new AbortController();
+  #make;
+  #presence;
+  #registered;
   #resolve;
-  #server;
-  #tail = Promise.resolve();
-  #stale = false;
+  #closed = false;
+  #introduced = false;
 
-  constructor({ hub = new Hub(), onError, ...description }) {
-    this.#hub = hub;
-    this.#onError = onError ?? ((error) => console.error(`timeback-events: ${error.message}`));
-    this.#description = { transport: description.url ? 'http' : 'stdio', ...description };
-    this.registered = new Promise((resolve) => (this.#resolve = resolve));
-    this.#followProcess();
-  }
-
-  /** Deregisters. */
-  async close(reason) {
-    if (this.#end.signal.aborted) return;
-    this.#end.abort();
-    await this.#tail;
-    await this.#server?.close(reason, { timeoutMs: FAREWELL_MS, retries: 0 }).catch((error) => this.#onError(error));
-  }
-
-  /** Listens in on a transport that the server is about to connect to. */
-  listen(transport) {
-    const { onclose } = transport;
-    transport.onclose = () => {
-      onclose?.();
-      this.close();
+  constructor({ hub, onError = complain, onRecovery = onError === complain ? (message) => complain({ message }) : undefined, ...description }) {
+    this.#options = { hub, onError, onRecovery };
+    this.#description = description;
+    this.#onError = onError;
+    const report = this;
+    this.handle = {
+      get registered() {
+        return report.#whenRegistered();
+      },
+      close: (reason, options) => report.close(reason, options),
     };
-    // Where clients close by ending our standard input, the SDK's transport doesn't call that a close.
-    if (this.#description.transport === 'stdio') globalThis.process?.stdin.once('end', () => this.close());
-    return this.#follow(new Line(transport));
+  }
+
+  /** Made when it is asked for: one per session would otherwise wait for a hub that isn't there. */
+  #whenRegistered() {
+    this.#registered ??= new Promise((resolve) => {
+      this.#resolve = resolve;
+      this.#presence?.registered.then(resolve);
+    });
+    return this.#registered;
+  }
+
+  async close(reason, options) {
+    this.#closed = true;
+    await this.#presence?.end(reason, options);
+  }
+
+  /** From the next time that the server connects. */
+  watch(server) {
+    const target = unwrap(server);
+    const connect = target.connect.bind(target);
+    target.connect = async (transport) => {
+      const attach = this.#listen(transport);
+      await connect(transport);
+      attach?.();
+    };
+  }
+
+  /** A network server is asked once, as an instance of its own; otherwise each that is made is watched. */
+  factory(make) {
+    const { url } = this.#description;
+    this.#make = make;
+    if (url) this.introduce(make);
+    const watched = (server) => {
+      this.watch(server);
+      return server;
+    };
+    return (...args) => {
+      const server = make(...args);
+      if (url) return server;
+      return typeof server?.then === 'function' ? server.then(watched) : watched(server);
+    };
   }
 
   /** Gives a server a client of our own, which only asks what it has. */
-  async introduce(server) {
-    const transport = { start: async () => {}, send: async () => {}, close: async () => transport.onclose?.() };
-    const line = this.#follow(new Line(transport));
-    await server.connect(transport);
-    await line.ask('initialize', { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'timeback-events', version: '0.1.0' } });
+  async introduce(make, kind = this.#description.transport ?? 'http') {
+    if (this.#introduced) return;
+    this.#introduced = true;
+    try {
+      const line = this.#follow(kind);
+      await unwrap(await make({ era: 'legacy' })).connect(line.loopback());
+    } catch (error) {
+      this.#onError(new Error(`this server can't be asked what it has, so it is not registered: ${error.message}`, { cause: error }));
+    }
   }
 
-  #follow(line) {
-    line.onIdentity = ({ name, version }) => {
-      this.#description = { id: toId(name), name, version, ...this.#description };
-      this.#refresh(line);
+  fastMcp(server) {
+    const { name, version } = server.options ?? {};
+    const attach = (session) => this.#listen(session.server.transport)?.({ identity: { name, version }, client: session.server.getClientVersion?.() });
+    const start = server.start.bind(server);
+    const asks = typeof server.connect === 'function';
+    if (!asks) server.on('connect', ({ session }) => attach(session));
+    server.start = async (options) => {
+      await start(options);
+      const overStdio = server.sessions.length > 0;
+      if (asks && !overStdio) await this.introduce(() => ({ connect: (transport) => server.connect(transport) }));
+      else if (asks) server.sessions.filter((session) => session.server.transport).forEach(attach);
+      else if (options?.httpStream?.stateless) this.#onError(new Error('this version of fastmcp can\'t be asked what it has without a session, so it is not registered; a newer one can (4.20)'));
     };
-    // Before it has said who it is there is nothing to mend yet.
-    line.onListChanged = () => this.#description.name && this.#refresh(line);
+  }
+
+  /** Listens in on a transport that is about to be connected. Answers what to do once it is. */
+  #listen(transport) {
+    const kind = this.#description.transport ?? (this.#description.url ? 'http' : kindOf(transport));
+    const lasting = kind !== 'stdio';
+    if (lasting && this.#make) {
+      this.introduce(this.#make, kind);
+      return undefined;
+    }
+    // A session of a network server that is known adds nothing.
+    if (this.#closed || (lasting && this.#presence?.described)) return undefined;
+    const line = this.#follow(kind);
+    line.tapSend(transport);
+    return ({ identity, client } = {}) => {
+      line.tap();
+      if (client) line.client = client;
+      if (identity) line.identify(identity);
+    };
+  }
+
+  #follow(kind) {
+    const lasting = kind !== 'stdio';
+    let presence;
+    const line = new Line({
+      onIdentity: ({ name, version }) => {
+        if (this.#closed) return;
+        const { client, protocolVersion } = line;
+        const description = { name, version: version || undefined, transport: kind, client: lasting ? undefined : client, protocolVersion, ...this.#description };
+        presence = this.#presence = Presence.join(line, description, this.#options);
+        if (this.#resolve) presence.registered.then(this.#resolve);
+        // One that another session has described needs no second description.
+        if (!presence.described) presence.describe(line);
+      },
+      onListChanged: () => presence?.describe(line),
+      onClose: () => {
+        if (!presence && lasting && line.served && !saidPerRequest) {
+          saidPerRequest = true;
+          this.#onError(new Error(PER_REQUEST));
+        }
+        presence?.leave(line, lasting);
+      },
+    });
     return line;
   }
-
-  /** Asks what the server has and tells the hub. Calls that come while one waits its turn are that one. */
-  #refresh(line) {
-    if (this.#stale) return;
-    this.#stale = true;
-    this.#tail = this.#tail
-      .then(async () => {
-        this.#stale = false;
-        const capabilities = await describe(line);
-        if (this.#end.signal.aborted) return;
-        if (this.#server) return this.#server.update({ capabilities });
-        const forever = { retries: Infinity, signal: this.#end.signal, onError: this.#onError };
-        this.#server = await this.#hub.register({ ...this.#description, capabilities }, forever);
-        this.#resolve(this.#server);
-      })
-      .catch((error) => {
-        if (!this.#end.signal.aborted) this.#onError(error);
-      });
-  }
-
-  /** A signal ends the process as it would have without us, a moment later. */
-  #followProcess() {
-    const { process } = globalThis;
-    for (const signal of ['SIGINT', 'SIGTERM']) {
-      const farewell = async () => {
-        await Promise.race([this.close(), new Promise((resolve) => setTimeout(resolve, FAREWELL_MS))]);
-        if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
-      };
-      process?.once(signal, farewell);
-      this.#end.signal.addEventListener('abort', () => process?.off(signal, farewell));
-    }
-  }
 }
 
-/** One connection of a server, seen from the client's end: what it says, and questions in its own protocol. */
-class Line {
-  onIdentity;
-  onListChanged;
-
-  #transport;
-  #identity;
-  #envelope;
-  #waiting = new Map();
-  #asked = 0;
-
-  constructor(transport) {
-    this.#transport = transport;
-    const send = transport.send.bind(transport);
-    transport.send = async (message, options) => {
-      if (!this.#answers(message)) await send(message, options);
-    };
-    const { onmessage } = transport;
-    transport.onmessage = (message, extra) => {
-      onmessage?.(message, extra);
-      this.#remember(message);
-    };
-  }
-
-  /** Answers the result, or nothing where the server doesn't know the method. */
-  ask(method, params = {}) {
-    const id = `timeback-events-${++this.#asked}`;
-    return new Promise((resolve) => {
-      this.#waiting.set(id, resolve);
-      this.#transport.onmessage({ jsonrpc: '2.0', id, method, params: { ...params, ...this.#envelope } });
-    });
-  }
-
-  /** Whether a message of the server is for us alone. */
-  #answers({ id, method, result }) {
-    const identity = result?.serverInfo ?? result?._meta?.[SERVER_INFO];
-    if (identity && !this.#identity) {
-      this.#identity = identity;
-      // Only after this answer has left: the server's own client comes first.
-      queueMicrotask(() => this.onIdentity?.(identity));
-    }
-    if (method?.endsWith('/list_changed')) this.onListChanged?.();
-    const resolve = this.#waiting.get(id);
-    this.#waiting.delete(id);
-    resolve?.(result);
-    return resolve !== undefined;
-  }
-
-  /** In the stateless era every request brings its protocol version along; ours bring the client's. */
-  #remember({ id, method, params }) {
-    if (!method || id === undefined || !params?._meta || this.#waiting.has(id)) return;
-    const { progressToken, ...meta } = params._meta;
-    this.#envelope = { _meta: meta };
-  }
+/** `McpServer` hands its connect on to the `Server` inside, which some transports call directly. */
+function unwrap(server) {
+  return server.server ?? server;
 }
 
-async function describe(line) {
-  const capabilities = { tools: [], resources: [], prompts: [] };
-  for (const { method, items, name, capability } of LISTS) {
-    let cursor;
-    do {
-      const page = await line.ask(method, cursor && { cursor });
-      capabilities[capability].push(...(page?.[items] ?? []).map((item) => item[name]));
-      cursor = page?.nextCursor;
-    } while (cursor);
-  }
-  return capabilities;
+/** How clients reach the other end of a transport. */
+function kindOf(transport) {
+  const name = transport.constructor?.name ?? '';
+  if (typeof transport.handlePostMessage === 'function') return 'sse';
+  if (typeof transport.handleRequest === 'function' || typeof transport.handleMessage === 'function' || /http/i.test(name)) return 'http';
+  return /websocket/i.test(name) ? 'websocket' : 'stdio';
 }
-
-/** A server keeps its id from one start to the next, so it has to come from its name. */
-function toId(name) {
-  return name.replace(/[^A-Za-z0-9_.:-]+/g, '-').slice(0, 128) || undefined;
-}
-
