@@ -4,10 +4,40 @@ export type Health = 'healthy' | 'degraded' | 'unhealthy';
 export type Transport = 'stdio' | 'sse' | 'http' | 'websocket';
 export type Json = unknown;
 
-export interface Capabilities {
-  tools: string[];
-  resources: string[];
-  prompts: string[];
+/** By name alone, or with what describes it: a description or a hash that changes is drift. */
+export type Capability = string | { name: string; description?: string; hash?: string; [more: string]: Json };
+
+export interface Capabilities<Item extends Capability = any> {
+  tools: Item[];
+  resources: Item[];
+  prompts: Item[];
+}
+
+export interface Drifted {
+  added: string[];
+  removed: string[];
+  changed: { name: string; fields: string[] }[];
+}
+
+/** What changed of what a server offers. */
+export type Drift = Partial<Record<'tools' | 'resources' | 'prompts', Drifted>>;
+
+/** Whom an instance serves: a name, or MCP's `clientInfo`. */
+export type ClientInfo = string | { name: string; version?: string; [more: string]: Json };
+
+/** One process of a server. */
+export interface Instance {
+  /** Absent from the one that has none. */
+  instanceId?: string;
+  health: Health;
+  reason?: string;
+  lastSeenAt: number;
+  dueAt: number | null;
+  connectedAt: number;
+  host?: string;
+  pid?: number;
+  client?: ClientInfo;
+  metrics?: Record<string, number>;
 }
 
 export interface Connection {
@@ -30,14 +60,28 @@ export interface Pattern {
 
 /** What `data` holds, by the type of the event. */
 export interface EventData {
-  server_connected: { connection: Connection; reconnected: boolean };
+  server_connected: {
+    connection: Connection;
+    reconnected: boolean;
+    heartbeatIntervalMs: number;
+    protocolVersion?: string;
+    /** After a return: the names of what is not as it was. */
+    changes?: string[];
+    drift?: Drift;
+  };
   server_disconnected: {
     reason: 'deregistered' | 'heartbeat_timeout' | 'replaced' | (string & {});
     connection: { id: string; name: string };
     lastSeenAt: number;
+    /** Whether it went as it should; one that did not counts as lost until it is back. */
+    expected: boolean;
+    connectedForMs: number;
   };
-  server_updated: { connection: Connection; changed: string[] };
+  server_instance_connected: InstanceChange;
+  server_instance_disconnected: InstanceChange & { reason: string; expected: boolean };
+  server_updated: { connection: Connection; changed: string[]; drift?: Drift };
   server_health_changed: {
+    name: string;
     health: Health;
     previousHealth: Health;
     reason: 'missed_heartbeats' | 'heartbeats_resumed' | 'reported' | (string & {});
@@ -80,6 +124,10 @@ export interface EventData {
     error: string;
     failedStep?: string;
     retryAttempts: number;
+    serverId?: string;
+    tool?: string;
+    completedSteps: number;
+    totalSteps: number;
   };
   integration_status_changed: {
     status: Health;
@@ -87,10 +135,23 @@ export interface EventData {
     connectedServers: number;
     healthyServers: number;
     lostServers: number;
+    /** The ids of the first ten. */
+    lost: string[];
+    /** What tipped it. */
+    because?: { serverId?: string; type: string };
     activeWorkflows: number;
   };
   pattern_enabled: { pattern: Pattern; source: 'startup' | 'api' };
   pattern_disabled: { pattern: Pattern; source: 'startup' | 'api' };
+}
+
+interface InstanceChange {
+  /** Absent from the one that has none. */
+  instanceId?: string;
+  connectedInstances: number;
+  host?: string;
+  pid?: number;
+  client?: ClientInfo;
 }
 
 export type CoreType = keyof EventData;
@@ -103,11 +164,16 @@ interface Envelope<Type extends string, Data> {
   type: Type;
   timestamp: number;
   serverId?: string;
+  /** The name of the key or the subject on whose request it came about; never a secret. */
+  by?: string;
+  /** Of an event that came as a CloudEvent: its attributes. */
+  cloudEvent?: { id: string; source: string; [attribute: string]: Json };
   data: Data;
 }
 
 export type CoreEvent = { [Type in CoreType]: Envelope<Type, EventData[Type]> }[CoreType];
-export type CustomEvent = Envelope<CustomType, Record<string, any>>;
+/** `data` is any JSON, or absent: its producer's own affair. */
+export type CustomEvent = Envelope<CustomType, any>;
 export type HubEvent = CoreEvent | CustomEvent;
 
 /** The event of a type: `EventOf<'server_connected'>`. Prefixes and lists of types leave it open. */
@@ -208,6 +274,15 @@ export interface ServerState {
   connection: Connection;
   tags: Record<string, string>;
   metrics?: Record<string, number>;
+  instances: Instance[];
+  warnings?: Warning[];
+}
+
+/** A member that the hub didn't know, and so dropped. */
+export interface Warning {
+  /** JSON pointer. */
+  pointer: string;
+  detail: string;
 }
 
 export type StepStatus = 'pending' | 'ready' | 'running' | 'completed' | 'failed';
@@ -238,7 +313,7 @@ export interface Workflow {
   id: string;
   name: string;
   description?: string;
-  status: 'running' | 'completed' | 'failed';
+  status: 'running' | 'completed' | 'failed' | 'cancelled';
   reason?: string;
   error?: string;
   startedAt: number;
@@ -247,6 +322,7 @@ export interface Workflow {
   totalSteps: number;
   steps: Step[];
   definition?: Json;
+  warnings?: Warning[];
 }
 
 export interface Status {
@@ -283,13 +359,19 @@ export interface ServerDescription {
   transport: Transport;
   url?: string;
   version?: string;
-  capabilities?: Partial<Capabilities>;
+  capabilities?: Partial<Capabilities<Capability>>;
   tags?: Record<string, string>;
   metadata?: Record<string, Json>;
   /** How often we mean to be heard; the hub's own where absent. */
   heartbeatIntervalMs?: number;
-  /** Tells this process from an earlier or a second one with its id; random where absent. */
+  protocolVersion?: string;
+  /** Tells this process from an earlier or a second one with its id; random if absent. */
   instanceId?: string;
+  /** `one`, the default: another instance takes this one's place. `many`: the server is connected while any is. */
+  instances?: 'one' | 'many';
+  host?: string;
+  pid?: number;
+  client?: ClientInfo;
 }
 
 export interface Vitals {

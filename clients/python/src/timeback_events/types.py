@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Union, get_args
@@ -21,9 +21,54 @@ StepStatus = Literal["pending", "ready", "running", "completed", "failed"]
 
 
 class Capabilities(TypedDict):
-    tools: list[str]
-    resources: list[str]
-    prompts: list[str]
+    """By name alone, or as objects with a `name` and what describes it: a description or a hash that changes is drift."""
+
+    tools: list[Any]
+    resources: list[Any]
+    prompts: list[Any]
+
+
+class DriftedItem(TypedDict):
+    name: str
+    fields: list[str]
+
+
+class Drifted(TypedDict):
+    added: list[str]
+    removed: list[str]
+    changed: list[DriftedItem]
+
+
+class Drift(TypedDict, total=False):
+    """What changed of what a server offers."""
+
+    tools: Drifted
+    resources: Drifted
+    prompts: Drifted
+
+
+class Instance(TypedDict):
+    """One process of a server."""
+
+    instanceId: NotRequired[str]
+    """Absent from the one that has none."""
+    health: Health
+    reason: NotRequired[str]
+    lastSeenAt: int
+    dueAt: int | None
+    connectedAt: int
+    host: NotRequired[str]
+    pid: NotRequired[int]
+    client: NotRequired[Any]
+    """Whom it serves: a name, or MCP's `clientInfo`."""
+    metrics: NotRequired[dict[str, float]]
+
+
+class Warning(TypedDict):
+    """A member that the hub didn't know, and so dropped."""
+
+    pointer: str
+    detail: str
 
 
 class Connection(TypedDict):
@@ -61,6 +106,11 @@ class StepResult(TypedDict):
 class ServerConnected(TypedDict):
     connection: Connection
     reconnected: bool
+    heartbeatIntervalMs: int
+    protocolVersion: NotRequired[str]
+    changes: NotRequired[list[str]]
+    """After a return: the names of what is not as it was."""
+    drift: NotRequired[Drift]
 
 
 class ServerDisconnected(TypedDict):
@@ -68,14 +118,33 @@ class ServerDisconnected(TypedDict):
     """`deregistered`, `heartbeat_timeout`, `replaced`, or the producer's own text."""
     connection: ConnectionName
     lastSeenAt: int
+    expected: bool
+    """Whether it went as it should; one that did not counts as lost until it is back."""
+    connectedForMs: int
+
+
+class ServerInstanceConnected(TypedDict):
+    instanceId: NotRequired[str]
+    """Absent from the one that has none."""
+    connectedInstances: int
+    host: NotRequired[str]
+    pid: NotRequired[int]
+    client: NotRequired[Any]
+
+
+class ServerInstanceDisconnected(ServerInstanceConnected):
+    reason: str
+    expected: bool
 
 
 class ServerUpdated(TypedDict):
     connection: Connection
     changed: list[str]
+    drift: NotRequired[Drift]
 
 
 class ServerHealthChanged(TypedDict):
+    name: str
     health: Health
     previousHealth: Health
     reason: str
@@ -135,6 +204,15 @@ class WorkflowFailed(TypedDict):
     error: str
     failedStep: NotRequired[str]
     retryAttempts: int
+    serverId: NotRequired[str]
+    tool: NotRequired[str]
+    completedSteps: int
+    totalSteps: int
+
+
+class Because(TypedDict):
+    serverId: NotRequired[str]
+    type: str
 
 
 class IntegrationStatusChanged(TypedDict):
@@ -143,6 +221,10 @@ class IntegrationStatusChanged(TypedDict):
     connectedServers: int
     healthyServers: int
     lostServers: int
+    lost: list[str]
+    """The ids of the first ten."""
+    because: NotRequired[Because]
+    """What tipped it."""
     activeWorkflows: int
 
 
@@ -152,7 +234,7 @@ class PatternSwitched(TypedDict):
 
 
 Type = TypeVar("Type", bound=str, covariant=True)
-Data = TypeVar("Data", bound=Mapping[str, Any], covariant=True)
+Data = TypeVar("Data", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -163,15 +245,22 @@ class Event(Generic[Type, Data]):
     timestamp: int
     data: Data
     server_id: str | None = None
+    by: str | None = None
+    """The name of the key or the subject on whose request it came about; never a secret."""
+    cloud_event: Mapping[str, Any] | None = None
+    """Of an event that came as a CloudEvent: its attributes."""
 
 
-class CustomEvent(Event[str, dict[str, Any]]):
-    """Of a type of its producer's own: a dotted name (`grades.synced`) or `custom_…`."""
+class CustomEvent(Event[str, Any]):
+    """Of a type of its producer's own: a dotted name (`grades.synced`) or `custom_…`. Its `data` is any JSON, or
+    None if absent."""
 
 
 CoreEvent = Union[
     Event[Literal["server_connected"], ServerConnected],
     Event[Literal["server_disconnected"], ServerDisconnected],
+    Event[Literal["server_instance_connected"], ServerInstanceConnected],
+    Event[Literal["server_instance_disconnected"], ServerInstanceDisconnected],
     Event[Literal["server_updated"], ServerUpdated],
     Event[Literal["server_health_changed"], ServerHealthChanged],
     Event[Literal["workflow_started"], WorkflowStarted],
@@ -200,6 +289,8 @@ def parse_event(content: dict[str, Any]) -> Any:
         timestamp=content.get("timestamp", 0),
         data=content.get("data"),
         server_id=content.get("serverId"),
+        by=content.get("by"),
+        cloud_event=content.get("cloudEvent"),
     )
 
 
@@ -257,6 +348,8 @@ class ServerState(TypedDict):
     connection: Connection
     tags: dict[str, str]
     metrics: NotRequired[dict[str, float]]
+    instances: list[Instance]
+    warnings: NotRequired[list[Warning]]
 
 
 class Step(TypedDict):
@@ -285,7 +378,7 @@ class Workflow(TypedDict):
     id: str
     name: str
     description: NotRequired[str]
-    status: Literal["running", "completed", "failed"]
+    status: Literal["running", "completed", "failed", "cancelled"]
     reason: NotRequired[str]
     error: NotRequired[str]
     startedAt: int
@@ -294,6 +387,7 @@ class Workflow(TypedDict):
     totalSteps: int
     steps: list[Step]
     definition: NotRequired[Any]
+    warnings: NotRequired[list[Warning]]
 
 
 class Status(TypedDict):
@@ -405,13 +499,20 @@ class ServerDescription(TypedDict, total=False):
     transport: Required[Transport]
     url: str
     version: str
-    capabilities: Mapping[str, list[str]]
+    capabilities: Mapping[str, Sequence[str | Mapping[str, Any]]]
     tags: dict[str, str]
     metadata: dict[str, Any]
     heartbeat_interval_ms: int
     """How often we mean to be heard; the hub's own where absent."""
+    protocol_version: str
     instance_id: str
-    """Tells this process from an earlier or a second one with its id; random where absent."""
+    """Tells this process from an earlier or a second one with its id; random if absent."""
+    instances: Literal["one", "many"]
+    """`one`, the default: another instance takes this one's place. `many`: the server is connected while any is."""
+    host: str
+    pid: int
+    client: Any
+    """Whom it serves: a name, or MCP's `clientInfo`."""
 
 
 class ServerChanges(TypedDict, total=False):
@@ -419,7 +520,7 @@ class ServerChanges(TypedDict, total=False):
     transport: Transport
     url: str
     version: str
-    capabilities: Mapping[str, list[str]]
+    capabilities: Mapping[str, Sequence[str | Mapping[str, Any]]]
     tags: dict[str, str]
     metadata: dict[str, Any]
     heartbeat_interval_ms: int
