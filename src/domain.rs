@@ -27,9 +27,10 @@ pub mod workflow;
 
 pub use command::{Command, Decision, Rejection, Reply};
 pub use event::{Event, EventData, EventType, NewEvent, Record};
-pub use fleet::{Policy, State};
+pub use fleet::{Moment, Policy, State};
 pub use ids::{InstanceId, ServerId, StepId, WorkflowId};
 pub use input::FieldError;
 pub use json::Json;
 pub use limit::Limit;
 pub use position::{Epoch, Position};
+pub use server::Note;

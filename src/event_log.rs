@@ -26,8 +26,24 @@ pub trait LogWriter: Send {
     ///
     /// # Errors
     /// [`AppendError`]; nothing was appended then.
-    fn append(&mut self, records: &[Record<'_>], answers: &[Remembered])
-    -> Result<(), AppendError>;
+    fn append(
+        &mut self,
+        records: &[Record<'_>],
+        answers: &[Remembered],
+    ) -> Result<(), AppendError> {
+        self.append_noting(records, answers, &[])
+    }
+
+    /// The same, and keeps notes beside the log in that commit: the newest of each key holds.
+    ///
+    /// # Errors
+    /// [`AppendError`]; nothing was appended or noted then.
+    fn append_noting(
+        &mut self,
+        records: &[Record<'_>],
+        answers: &[Remembered],
+        notes: &[SavedNote],
+    ) -> Result<(), AppendError>;
 
     /// The answer that was given to an idempotency key within its time, or `None`.
     ///
@@ -143,6 +159,12 @@ pub trait LogReader: Send + Sync {
     /// # Errors
     /// [`ReadError`].
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError>;
+
+    /// The notes that are kept beside the log.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn load_notes(&self) -> Result<Vec<SavedNote>, ReadError>;
 }
 
 /// Where a log stands.
@@ -293,6 +315,15 @@ pub struct SavedLease {
     pub connection: u64,
     /// When, epoch ms.
     pub last_seen_at: i64,
+}
+
+/// Something that is kept beside the log and is no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedNote {
+    /// What it is kept under.
+    pub key: String,
+    /// Its text; `None` where nothing is to be kept under that key any more.
+    pub body: Option<String>,
 }
 
 /// Why a commit failed. Nothing of it is in the log.

@@ -1,12 +1,13 @@
-//! Leases of connected servers: who is due, who is late, who is gone.
+//! Leases of connected instances: who is due, who is late, who is gone.
 //!
-//! A heartbeat renews a lease in memory and costs no commit; only a changed verdict and a lost server
-//! become commands. What is in here follows from the committed events (as the hub's [`Observer`]) and
-//! from heartbeats; whenever a lease's verdict and the announced one differ, somebody is asking the hub, or
-//! a timer is set that will. Locks are taken in one order (a shard, then the timers), and none is held
-//! across an await.
+//! A heartbeat renews a lease in memory and costs no commit; only a changed verdict, a report of the instance itself
+//! and a lost one become commands. What is in here follows from the committed events (as the hub's [`Observer`]) and
+//! from heartbeats; what an instance says of itself isn't, for that is part of the state. Whenever a lease's word and
+//! the one that the state has differ, somebody is asking the hub, or a timer is set that will. Locks are taken in one
+//! order (a shard, then the timers), and none is held across an await.
 
 pub mod monitor;
+mod starvation;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,6 @@ mod timers;
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -26,19 +26,19 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::{
     clock::Clock,
     domain::{
-        Command, Event, EventData, InstanceId, Rejection, ServerId, State,
-        command::ChangeHealth,
+        Event, EventData, InstanceId, Rejection, ServerId, State,
+        command::{ChangeHealth, LeaseWord, SelfReport},
         event::Health,
         health::{Heartbeat, Lease, Rules},
-        server::{
-            LeaseView, Server,
-            view::{Grounds, Metrics},
-        },
+        server::{Instance, LeaseView, Server, view::Metrics},
     },
     hub::{Observer, SavedLease},
 };
 
+pub use starvation::Starved;
 pub use suspicion::SelfSuspect;
+
+use starvation::Starvation;
 use timers::Timers;
 
 /// Shared by the parts that ask.
@@ -51,29 +51,27 @@ pub struct Leases {
     clock: Clock,
     /// How long the hub's own timers stood still so far, ms: time that counts for nobody.
     stalled_ms: AtomicU64,
-    hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
     connected: AtomicUsize,
     timers: Mutex<Timers>,
+    starvation: Mutex<Starvation>,
     /// Whether anyone was heard of since last-seen times were saved.
     unsaved: AtomicBool,
 }
 
-type Shard = HashMap<ServerId, Entry>;
+/// Leases by connection.
+type Shard = HashMap<u64, Entry>;
 
-/// One connected server.
+/// One connected instance.
 #[derive(Debug)]
 struct Entry {
-    /// The sequence of its `server_connected`.
-    connection: u64,
+    server: ServerId,
     instance: Option<InstanceId>,
     lease: Lease,
     /// When it was last heard of, epoch ms.
     seen_at: i64,
     /// What its next heartbeat is due an interval after, epoch ms: last seen, or the hub's restart.
     due_from: i64,
-    /// The verdict that the state has.
-    announced: Health,
     /// Whether the monitor has asked the hub and not heard yet.
     asking: bool,
     /// Whether it counts as silent: its first heartbeat is missed, and none has come since.
@@ -83,16 +81,16 @@ struct Entry {
     metrics: Option<Metrics>,
 }
 
-/// What a heartbeat is answered with.
+/// What became of a heartbeat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beat {
-    /// The verdict now.
+    /// The instance's verdict, as far as nothing has to be committed for it.
     pub health: Health,
     /// How often heartbeats are expected.
     pub heartbeat_interval_ms: u64,
     /// When the next is due, epoch ms.
     pub due_at: i64,
-    /// What must be committed before the answer: the heartbeat changed the verdict.
+    /// What must be committed before the answer: the heartbeat changes what the state says.
     pub change: Option<Box<ChangeHealth>>,
 }
 
@@ -111,15 +109,15 @@ impl Leases {
             rules,
             clock,
             stalled_ms: AtomicU64::new(0),
-            hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             connected: AtomicUsize::new(0),
             timers: Mutex::default(),
+            starvation: Mutex::default(),
             unsaved: AtomicBool::new(false),
         }
     }
 
-    /// The leases of the servers that are connected in a recovered state: verdicts as they were, and time as
+    /// The leases of the instances that are connected in a recovered state: verdicts as they were, and time as
     /// if each had just been heard of. `saved` are the last-seen times that were kept.
     #[must_use]
     pub fn recover(rules: Rules, clock: Clock, state: &State, saved: &[SavedLease]) -> Self {
@@ -128,117 +126,147 @@ impl Leases {
         let restarted: Arc<str> = jiff::Timestamp::from_second(now.wall.div_euclid(1000))
             .map_or_else(|_| now.wall.to_string(), |time| time.to_string())
             .into();
-        let seen: HashMap<(&ServerId, u64), i64> = saved
+        let seen: HashMap<u64, i64> = saved
             .iter()
-            .map(|lease| ((&lease.server, lease.connection), lease.last_seen_at))
+            .map(|lease| (lease.connection, lease.last_seen_at))
             .collect();
-        for server in state
-            .servers
-            .after(None)
-            .filter(|server| server.is_connected())
-        {
-            let id = &server.connection.id;
-            let kept = seen.get(&(id, server.connected_sequence)).copied();
-            let lease = Lease::restored(
-                server.heartbeat_interval_ms,
-                now.lease,
-                server.lease_health,
-                server.reported_health,
-                restarted.clone(),
-            );
-            let lease = if server.reason.as_deref() == Some("reported") {
-                lease.with_report(server.detail.as_deref())
-            } else {
-                lease
-            };
-            let seen_at = kept.map_or(server.last_seen_at, |kept| kept.max(server.last_seen_at));
-            leases.insert(
-                server,
-                Entry {
-                    seen_at,
-                    ..Entry::new(server, lease, now)
-                },
-            );
+        for server in state.servers.after(None) {
+            for instance in server.instances.connected() {
+                let lease = Lease::restored(
+                    instance.heartbeat_interval_ms,
+                    now.lease,
+                    instance.condition.lease,
+                    restarted.clone(),
+                );
+                let kept = seen.get(&instance.connection).copied().unwrap_or(i64::MIN);
+                let entry = Entry {
+                    seen_at: kept.max(instance.last_seen_at),
+                    ..Entry::new(server, instance, lease, now)
+                };
+                leases.insert(instance.connection, entry);
+            }
         }
         leases
     }
 
-    /// Takes in a heartbeat: no commit, unless it changes the verdict.
+    /// Takes in that an instance is alive: no commit. What else the heartbeat says, or brings about, is the answer's
+    /// `change`, which has no effect until it is committed.
     ///
     /// # Errors
     /// [`Rejection::ServerNotRegistered`], [`Rejection::InstanceReplaced`].
-    pub fn heartbeat(&self, server: &ServerId, heartbeat: &Heartbeat) -> Result<Beat, Rejection> {
+    pub fn heartbeat(
+        &self,
+        state: &State,
+        id: &ServerId,
+        heartbeat: &Heartbeat,
+    ) -> Result<Beat, Rejection> {
+        let server = state
+            .servers
+            .connected(id)
+            .ok_or_else(|| Rejection::ServerNotRegistered(id.clone()))?;
+        let instance = server.heard_of(heartbeat.instance_id.as_ref())?;
         let now = self.now();
-        let mut shard = self.shard(server);
-        let entry = find(&mut shard, server, heartbeat)?;
-        self.renew(entry, heartbeat, now);
-        let change = (entry.lease.verdict() != entry.announced).then(|| {
-            let change = change_health(
-                server,
-                entry.connection,
-                &entry.lease,
-                now,
-                entry.seen_at,
-                &self.rules,
-            );
+        let mut shard = self.shard(instance.connection);
+        let (word, due_at) = match shard.get_mut(&instance.connection) {
+            Some(entry) => {
+                self.renew(instance.connection, entry, heartbeat.metrics.as_ref(), now);
+                let differs = entry.lease.health() != instance.condition.lease;
+                let word = differs.then(|| self.word(&entry.lease, now));
+                (word, entry.due_at())
+            }
+            // It is in the state, and within moments will be in here.
+            None => (
+                None,
+                now.wall
+                    .saturating_add_unsigned(instance.heartbeat_interval_ms),
+            ),
+        };
+        drop(shard);
+        let report = heartbeat.health.map(|health| SelfReport {
+            health,
+            detail: heartbeat.detail.clone(),
+        });
+        let mut condition = instance.condition.clone();
+        if let Some(word) = &word {
+            condition.hear_lease(word.health);
+        }
+        if let Some(SelfReport { health, detail }) = &report {
+            condition.hear_report(*health, detail.as_deref(), self.rules.recover_after);
+        }
+        let change = (condition != instance.condition).then(|| {
             Box::new(ChangeHealth {
+                server: id.clone(),
+                instance_id: heartbeat.instance_id.clone(),
+                connection: None,
+                lease: word,
+                report,
+                last_seen_at: Some(now.wall),
                 occurred_at: heartbeat.occurred_at,
-                ..change
             })
         });
         Ok(Beat {
-            health: entry.lease.verdict(),
-            heartbeat_interval_ms: entry.lease.interval_ms(),
-            due_at: entry.due_at(),
+            health: condition.verdict(),
+            heartbeat_interval_ms: instance.heartbeat_interval_ms,
+            due_at,
             change,
         })
     }
 
-    /// The command that a heartbeat would lead to, without taking it in: where it is one item of many that
-    /// succeed together. Decided, it is an event only if the verdict changes. Once it is committed,
-    /// [`Leases::heartbeat`] takes the heartbeat in.
-    ///
-    /// # Errors
-    /// [`Rejection::ServerNotRegistered`], [`Rejection::InstanceReplaced`].
-    pub fn preview(&self, server: &ServerId, heartbeat: &Heartbeat) -> Result<Command, Rejection> {
-        let now = self.now();
-        let mut shard = self.shard(server);
-        let entry = find(&mut shard, server, heartbeat)?;
-        let mut lease = entry.lease.clone();
-        lease.heartbeat(now.lease, heartbeat.report(), &self.rules);
-        let change = change_health(server, entry.connection, &lease, now, now.wall, &self.rules);
-        Ok(Command::ChangeHealth(ChangeHealth {
-            occurred_at: heartbeat.occurred_at,
-            ..change
-        }))
+    /// What the lease of a connected instance says now.
+    fn word(&self, lease: &Lease, now: Now) -> LeaseWord {
+        LeaseWord {
+            health: lease.health(),
+            missed_heartbeats: lease.missed(),
+            words: lease.words(now.lease, &self.rules),
+        }
     }
 
-    /// What the lease of a connected server says.
+    /// What the leases of a server's instances say, by connection. `unsaved`: the log can't be written, so that they
+    /// may know what the state doesn't.
     #[must_use]
-    pub fn view(&self, server: &ServerId) -> Option<LeaseView> {
+    pub fn views(&self, server: &Server, unsaved: bool) -> Vec<(u64, LeaseView)> {
         let now = self.now();
-        let shard = self.shard(server);
-        let entry = shard.get(server)?;
-        // Between a verdict and its commit, the last event is what is true.
-        let verdict = entry.lease.verdict();
-        let told = verdict != Health::Healthy && verdict == entry.announced;
-        let grounds = told.then(|| entry.lease.evidence(now.lease, &self.rules));
-        Some(LeaseView {
-            last_seen_at: entry.seen_at,
-            due_at: entry.due_at(),
-            missed_heartbeats: entry.lease.missed(),
-            metrics: entry.metrics.clone(),
-            grounds: grounds.map(|evidence| Grounds {
-                reason: evidence.reason,
-                detail: evidence.detail,
-            }),
-        })
+        let view = |instance: &Arc<Instance>| {
+            let shard = self.shard(instance.connection);
+            let entry = shard.get(&instance.connection)?;
+            let lease = &entry.lease;
+            let view = LeaseView {
+                last_seen_at: entry.seen_at,
+                due_at: entry.due_at(),
+                missed_heartbeats: lease.missed(),
+                metrics: entry.metrics.clone(),
+                health: if unsaved {
+                    lease.health()
+                } else {
+                    // Between a verdict and its commit, the last event is what is true.
+                    instance.condition.lease
+                },
+                words: (lease.health() != Health::Healthy
+                    && (unsaved || lease.health() == instance.condition.lease))
+                    .then(|| lease.words(now.lease, &self.rules)),
+            };
+            Some((instance.connection, view))
+        };
+        server.instances.connected().filter_map(view).collect()
     }
 
-    /// When a connected server was last heard of, epoch ms.
+    /// When the instance that a client means was last heard of, epoch ms; where it means the server, any of them.
     #[must_use]
-    pub fn last_seen_at(&self, server: &ServerId) -> Option<i64> {
-        self.shard(server).get(server).map(|entry| entry.seen_at)
+    pub fn last_seen_at(
+        &self,
+        state: &State,
+        server: &ServerId,
+        named: Option<&InstanceId>,
+    ) -> Option<i64> {
+        let server = state.servers.connected(server)?;
+        let seen = |instance: &Arc<Instance>| {
+            let shard = self.shard(instance.connection);
+            shard.get(&instance.connection).map(|entry| entry.seen_at)
+        };
+        match server.instance_of(named) {
+            Some(instance) => seen(instance),
+            None => server.instances.connected().filter_map(seen).max(),
+        }
     }
 
     /// The hub's doubt about itself, where it has one.
@@ -247,15 +275,21 @@ impl Leases {
         self.timers.lock().suspicion.suspect()
     }
 
+    /// Whether the hub gets too little CPU time.
+    #[must_use]
+    pub fn starved(&self) -> Option<Starved> {
+        self.starvation.lock().starved()
+    }
+
     /// Last-seen times, to be kept over a restart; `None` where nobody was heard of since the last call.
     #[must_use]
     pub fn save(&self) -> Option<Vec<SavedLease>> {
         self.unsaved.swap(false, Ordering::Relaxed).then(|| {
             let mut saved = Vec::with_capacity(self.connected.load(Ordering::Relaxed));
             for shard in &self.shards {
-                saved.extend(shard.lock().iter().map(|(server, entry)| SavedLease {
-                    server: server.clone(),
-                    connection: entry.connection,
+                saved.extend(shard.lock().iter().map(|(connection, entry)| SavedLease {
+                    server: entry.server.clone(),
+                    connection: *connection,
                     last_seen_at: entry.seen_at,
                 }));
             }
@@ -271,74 +305,63 @@ impl Leases {
         }
     }
 
-    fn shard(&self, server: &ServerId) -> MutexGuard<'_, Shard> {
-        let hash = self.hasher.hash_one(server) as usize;
-        self.shards[hash % SHARDS].lock()
+    fn shard(&self, connection: u64) -> MutexGuard<'_, Shard> {
+        self.shards[connection as usize % SHARDS].lock()
     }
 
-    fn renew(&self, entry: &mut Entry, heartbeat: &Heartbeat, now: Now) {
-        entry
-            .lease
-            .heartbeat(now.lease, heartbeat.report(), &self.rules);
+    fn renew(&self, connection: u64, entry: &mut Entry, metrics: Option<&Metrics>, now: Now) {
+        entry.lease.heartbeat(now.lease, &self.rules);
         (entry.seen_at, entry.due_from) = (now.wall, now.wall);
-        if heartbeat.metrics.is_some() {
-            entry.metrics.clone_from(&heartbeat.metrics);
+        if let Some(metrics) = metrics {
+            entry.metrics = Some(metrics.clone());
         }
         if entry.silent {
             entry.silent = false;
-            self.timers.lock().suspicion.heard(entry.connection);
+            self.timers.lock().suspicion.heard(connection);
         }
         if !self.unsaved.load(Ordering::Relaxed) {
             self.unsaved.store(true, Ordering::Relaxed);
         }
     }
 
-    fn insert(&self, server: &Server, mut entry: Entry) {
-        let id = &server.connection.id;
-        let mut shard = self.shard(id);
-        self.drop_entry(shard.remove(id));
+    fn insert(&self, connection: u64, mut entry: Entry) {
+        let mut shard = self.shard(connection);
+        self.drop_entry(connection, shard.remove(&connection));
         entry.timer = entry.lease.next_miss();
-        self.timers.lock().arm(&entry, id);
-        shard.insert(id.clone(), entry);
+        self.timers.lock().arm(connection, entry.timer);
+        shard.insert(connection, entry);
         self.connected.fetch_add(1, Ordering::Relaxed);
         self.unsaved.store(true, Ordering::Relaxed);
     }
 
-    fn remove(&self, server: &ServerId) {
-        let mut shard = self.shard(server);
-        self.drop_entry(shard.remove(server));
-    }
-
-    fn drop_entry(&self, entry: Option<Entry>) {
+    fn drop_entry(&self, connection: u64, entry: Option<Entry>) {
         if let Some(entry) = entry {
             let mut timers = self.timers.lock();
-            timers.disarm(&entry);
-            timers.suspicion.heard(entry.connection);
+            timers.disarm(connection, entry.timer);
+            timers.suspicion.heard(connection);
             self.connected.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Sets the server's timer to this time.
-    fn set_timer(&self, entry: &mut Entry, server: &ServerId, at: u64) {
+    /// Sets a lease's timer to this time.
+    fn set_timer(&self, connection: u64, entry: &mut Entry, at: u64) {
         let mut timers = self.timers.lock();
-        timers.disarm(entry);
+        timers.disarm(connection, entry.timer);
         entry.timer = at;
-        timers.arm(entry, server);
+        timers.arm(connection, at);
     }
 
-    /// A connected server registered again, perhaps with another description.
-    fn registered_again(&self, server: &ServerId, described: Option<&Server>) {
+    /// A connected instance registered again, perhaps under another name or with another interval.
+    fn registered_again(&self, instance: &Instance) {
         let now = self.now();
-        let mut shard = self.shard(server);
-        let Some(entry) = shard.get_mut(server) else {
+        let mut shard = self.shard(instance.connection);
+        let Some(entry) = shard.get_mut(&instance.connection) else {
             return;
         };
-        if let Some(described) = described {
-            entry.instance.clone_from(&described.connection.instance_id);
-            entry.lease.set_interval(described.heartbeat_interval_ms);
-        }
-        self.renew(entry, &Heartbeat::default(), now);
-        let healed = entry.lease.verdict() != entry.announced;
+        entry.instance.clone_from(&instance.id);
+        entry.lease.set_interval(instance.heartbeat_interval_ms);
+        self.renew(instance.connection, entry, None, now);
+        let healed = entry.lease.health() != instance.condition.lease;
         let next = if healed {
             now.lease
         } else {
@@ -346,7 +369,7 @@ impl Leases {
         };
         // A later time is left to the timer that is set: when it goes off, it looks again.
         if next < entry.timer {
-            self.set_timer(entry, server, next);
+            self.set_timer(instance.connection, entry, next);
         }
     }
 }
@@ -354,47 +377,53 @@ impl Leases {
 impl Observer for Leases {
     fn committed(&self, state: &State, events: &[Event]) {
         for event in events {
-            let Some(id) = &event.what.server else {
+            let named = match &event.what.data {
+                EventData::ServerConnected(data) => data.connection.instance_id.as_ref(),
+                EventData::InstanceConnected(data) => data.instance_id.as_ref(),
+                _ => continue,
+            };
+            // A later event of the same batch may already have ended this connection, or given it another name.
+            let connection = event.position.sequence;
+            let server = event.what.server.as_ref();
+            let Some(server) = server.and_then(|id| state.servers.connected(id)) else {
                 continue;
             };
-            match &event.what.data {
-                EventData::ServerConnected(_) => {
-                    // A later event of the same batch may already have ended this connection.
-                    let sequence = event.position.sequence;
-                    let server = state.servers.connected(id);
-                    if let Some(server) = server.filter(|s| s.connected_sequence == sequence) {
-                        let now = self.now();
-                        let lease = Lease::new(server.heartbeat_interval_ms, now.lease);
-                        self.insert(server, Entry::new(server, lease, now));
-                    }
-                }
-                EventData::ServerUpdated(_) => {
-                    self.registered_again(id, state.servers.connected(id).map(|s| &**s));
-                }
-                EventData::ServerDisconnected(_) => self.remove(id),
-                EventData::ServerHealthChanged(data) => {
-                    if let Some(entry) = self.shard(id).get_mut(id) {
-                        entry.announced = data.health;
-                    }
-                }
-                _ => {}
+            let exact = server.instances.get(named);
+            let found = exact
+                .into_iter()
+                .chain(server.instances.only())
+                .find(|instance| instance.connection == connection);
+            if let Some(instance) = found {
+                let now = self.now();
+                let lease = Lease::new(instance.heartbeat_interval_ms, now.lease);
+                let entry = Entry::new(server, instance, lease, now);
+                self.insert(connection, entry);
             }
         }
     }
 
-    fn renewed(&self, server: &ServerId) {
-        self.registered_again(server, None);
+    fn ended(&self, connections: &[u64]) {
+        for connection in connections {
+            let mut shard = self.shard(*connection);
+            self.drop_entry(*connection, shard.remove(connection));
+        }
+    }
+
+    fn renewed(&self, state: &State, server: &ServerId, instance: Option<&InstanceId>) {
+        let server = state.servers.connected(server);
+        if let Some(instance) = server.and_then(|server| server.instances.get(instance)) {
+            self.registered_again(instance);
+        }
     }
 }
 
 impl Entry {
-    fn new(server: &Server, lease: Lease, now: Now) -> Self {
+    fn new(server: &Server, instance: &Instance, lease: Lease, now: Now) -> Self {
         Self {
-            connection: server.connected_sequence,
-            instance: server.connection.instance_id.clone(),
+            server: server.connection.id.clone(),
+            instance: instance.id.clone(),
             seen_at: now.wall,
             due_from: now.wall,
-            announced: server.health,
             asking: false,
             silent: false,
             timer: 0,
@@ -407,45 +436,14 @@ impl Entry {
         self.due_from
             .saturating_add_unsigned(self.lease.interval_ms())
     }
-}
 
-fn change_health(
-    server: &ServerId,
-    connection: u64,
-    lease: &Lease,
-    now: Now,
-    seen_at: i64,
-    rules: &Rules,
-) -> ChangeHealth {
-    let evidence = lease.evidence(now.lease, rules);
-    ChangeHealth {
-        server: server.clone(),
-        connection,
-        health: lease.verdict(),
-        lease_health: lease.lease_health(),
-        reported_health: lease.reported(),
-        reason: evidence.reason.to_owned(),
-        source: evidence.source,
-        missed_heartbeats: lease.missed(),
-        last_seen_at: seen_at,
-        detail: Some(evidence.detail),
-        occurred_at: None,
-    }
-}
-
-fn find<'s>(
-    shard: &'s mut Shard,
-    server: &ServerId,
-    heartbeat: &Heartbeat,
-) -> Result<&'s mut Entry, Rejection> {
-    let entry = shard
-        .get_mut(server)
-        .ok_or_else(|| Rejection::ServerNotRegistered(server.clone()))?;
-    match (&entry.instance, &heartbeat.instance_id) {
-        (Some(present), Some(named)) if present != named => {
-            Err(Rejection::InstanceReplaced(server.clone()))
-        }
-        _ => Ok(entry),
+    /// The instance that it is the lease of, where the state still has it.
+    fn instance_in<'s>(&self, state: &'s State, connection: u64) -> Option<&'s Arc<Instance>> {
+        let server = state.servers.connected(&self.server)?;
+        server
+            .instances
+            .get(self.instance.as_ref())
+            .filter(|instance| instance.connection == connection)
     }
 }
 

@@ -5,6 +5,7 @@
 //! owns the log's writer. Alone, a command waits for nobody; under load, batches form by themselves while
 //! the disk syncs. If the client goes away meanwhile, its command is carried out all the same.
 
+mod age;
 mod clock_watch;
 mod draft;
 mod recovery;
@@ -27,13 +28,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     clock::Clock,
-    domain::{Command, Event, Json, Policy, Position, Rejection, ServerId, State},
-    event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention},
+    domain::{
+        Command, Event, InstanceId, Json, Policy, Position, Rejection, ServerId, State,
+        event::Health,
+    },
+    event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention, SavedNote},
     metrics::Metrics,
     tail::Tail,
 };
 
 pub use crate::event_log::SavedLease;
+use age::Age;
 pub use recovery::RecoveryError;
 use waiters::Waiters;
 pub use waiters::{Interest, Waiter};
@@ -48,6 +53,7 @@ struct Shared {
     state: ArcSwap<State>,
     reader: Arc<dyn LogReader>,
     clock: Clock,
+    age: Age,
     policy: Policy,
     metrics: Metrics,
     waiters: Arc<Waiters>,
@@ -78,7 +84,7 @@ pub struct IdempotencyKey {
 }
 
 /// What a carried-out request is answered with.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The HTTP status: 200, 201, 202 or 204.
     pub status: u16,
@@ -88,7 +94,12 @@ pub struct Answer {
     pub last: Position,
     /// It was given before: `Idempotency-Replayed`.
     pub replayed: bool,
+    /// What became of each, where several were carried out each for itself.
+    pub heard: Vec<Heard>,
 }
+
+/// What an instance's health is after what was heard of it; or why nothing was taken in.
+pub type Heard = Result<Health, Rejection>;
 
 /// Why a request wasn't carried out. Nothing changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -137,8 +148,11 @@ pub trait Observer: Send + Sync {
     /// These events happened; `state` is what they led to.
     fn committed(&self, state: &State, events: &[Event]);
 
-    /// A connected server registered again: its lease is renewed.
-    fn renewed(&self, _server: &ServerId) {}
+    /// Connected instances are no more, by the sequences of the events that brought them.
+    fn ended(&self, _connections: &[u64]) {}
+
+    /// A connected instance registered again: its lease is renewed.
+    fn renewed(&self, _state: &State, _server: &ServerId, _instance: Option<&InstanceId>) {}
 }
 
 /// What is asked of the writer's thread.
@@ -164,6 +178,8 @@ struct Change {
 enum Work {
     One(Box<Command>),
     All(Vec<Command>),
+    /// Several that are carried out in turn, each for itself: what is heard of instances' health.
+    Each(Vec<Command>),
 }
 
 /// The writer's thread, to be joined.
@@ -197,8 +213,9 @@ impl Hub {
         let OpenLog { writer, reader } = log;
         let reader: Arc<dyn LogReader> =
             Arc::new(Watched::new(reader, settings.metrics.corrupt.clone()));
-        let recovery::Recovered { state, snapshot } =
-            recovery::recover(&*reader, &settings.policy)?;
+        let recovered = recovery::recover(&*reader, &settings.policy)?;
+        let state = recovered.state;
+        let (age, doubted_ms) = Age::after(&state, &settings.clock);
         let (requests, receiver) = mpsc::channel(QUEUE_LENGTH);
         let shared = Arc::new(Shared {
             requests,
@@ -206,6 +223,7 @@ impl Hub {
             state: ArcSwap::from_pointee(state),
             reader,
             clock: settings.clock,
+            age,
             policy: settings.policy,
             metrics: settings.metrics,
             stopping: AtomicBool::new(false),
@@ -221,7 +239,9 @@ impl Hub {
                 receiver,
                 retention: settings.retention,
                 tail,
-                snapshot,
+                snapshot: recovered.snapshot,
+                stale: recovered.stale,
+                doubted_ms,
             },
         ))
     }
@@ -261,6 +281,19 @@ impl Hub {
         key: Option<IdempotencyKey>,
     ) -> Result<Answer, HubError> {
         self.execute_all_for(None, commands, key).await
+    }
+
+    /// Carries out several in turn for somebody, each for itself: what is heard of instances' health. [`Answer::heard`]
+    /// tells what became of each.
+    ///
+    /// # Errors
+    /// [`HubError`], of all of them alike.
+    pub async fn hear(
+        &self,
+        by: Option<Arc<str>>,
+        commands: Vec<Command>,
+    ) -> Result<Answer, HubError> {
+        self.submit(Work::Each(commands), None, by).await
     }
 
     /// The same for somebody, whose name the events carry as `by`.
@@ -353,6 +386,17 @@ impl Hub {
         &self.0.clock
     }
 
+    /// The time that has really passed, ms: what ages in the state go by.
+    #[must_use]
+    pub fn lived_ms(&self) -> i64 {
+        self.0.age.lived_ms(&self.0.clock)
+    }
+
+    /// Counts how late the hub's own timers were.
+    pub fn note_late(&self, late_ms: u64) {
+        self.0.metrics.timers_late.inc_by(late_ms);
+    }
+
     /// The rules' settings.
     #[must_use]
     pub fn policy(&self) -> &Policy {
@@ -402,6 +446,10 @@ pub struct Idle {
     tail: Arc<Tail>,
     /// The last event in the newest snapshot.
     snapshot: u64,
+    /// Notes of connections that are over.
+    stale: Vec<SavedNote>,
+    /// How much of the time since the last event is in doubt.
+    doubted_ms: i64,
 }
 
 impl Idle {

@@ -53,6 +53,8 @@ pub struct Metrics {
     pub commands_waiting: IntGauge,
     /// `timeback_door_refused_total{reason}`: `unauthorized` or `forbidden`.
     pub refused: IntCounterVec,
+    /// `timeback_timers_late_milliseconds_total`: how late the hub's own timers were: starved of CPU, it grows.
+    pub timers_late: IntCounter,
     /// `timeback_limit_reached_total{limit}`: requests, streams and connections refused because a limit is reached.
     pub limit_reached: IntCounterVec,
     /// `timeback_http_requests_total{route,method,status}`.
@@ -132,6 +134,10 @@ impl Metrics {
                 "door_refused_total",
                 "Requests refused at the door",
                 &["reason"],
+            )?,
+            timers_late: make.counter(
+                "timers_late_milliseconds_total",
+                "How late the hub's own timers were: starved of CPU, it grows",
             )?,
             limit_reached: make.counters(
                 "limit_reached_total",

@@ -312,6 +312,7 @@ fn streams_among(connections: usize, wanted: usize) -> usize {
 fn policy(config: &Config) -> Policy {
     Policy {
         heartbeat_interval_ms: millis(config.heartbeat.interval),
+        recover_after: config.heartbeat.recover_after,
         state_retention_age_ms: i64::try_from(millis(config.state_retention.age))
             .unwrap_or(i64::MAX),
         state_retention_count: config.state_retention.count,

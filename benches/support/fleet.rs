@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use timeback_events::domain::{
     Command, Event, Json, Policy, ServerId, State,
-    command::{ChangeHealth, Register, ReportStep, StartWorkflow},
-    event::{Health, HealthSource},
+    command::{ChangeHealth, LeaseWord, Register, ReportStep, StartWorkflow},
+    event::Health,
     position::{Epoch, Position},
 };
 
@@ -62,15 +62,15 @@ pub(crate) fn register(number: usize) -> Command {
 pub(crate) fn verdict(number: usize, connection: u64) -> Command {
     Command::ChangeHealth(ChangeHealth {
         server: server(number),
-        connection,
-        health: Health::Degraded,
-        lease_health: Health::Degraded,
-        reported_health: Health::Healthy,
-        reason: "missed_heartbeats".to_owned(),
-        source: HealthSource::Lease,
-        missed_heartbeats: 1,
-        last_seen_at: NOW,
-        detail: Some("no heartbeat for 15 s".to_owned()),
+        instance_id: None,
+        connection: Some(connection),
+        lease: Some(LeaseWord {
+            health: Health::Degraded,
+            missed_heartbeats: 1,
+            words: "no heartbeat for 15 s".to_owned(),
+        }),
+        report: None,
+        last_seen_at: Some(NOW),
         occurred_at: None,
     })
 }

@@ -1,11 +1,12 @@
 //! What clients and the hub's own timers ask, in the imperative; what becomes of it.
 
 use super::{
-    event::{Capabilities, Health, HealthSource, NewEvent, StepDeclaration, Tags, Transport},
+    event::{Capabilities, Health, NewEvent, StepDeclaration, Tags, Transport},
     ids::{InstanceId, ServerId, StepId, WorkflowId},
     input::FieldError,
     json::Json,
     limit::Limit,
+    server::{Mode, Note, Process},
 };
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ pub enum Command {
     Register(Box<Register>),
     /// `DELETE /servers/{id}`; also a lease that ran out.
     Deregister(Deregister),
-    /// What the leases say of a server.
+    /// What is heard of an instance's health.
     ChangeHealth(ChangeHealth),
     /// `POST /workflows`.
     StartWorkflow(Box<StartWorkflow>),
@@ -90,9 +91,15 @@ pub struct Register {
     /// How often it means to send heartbeats; `None` takes the hub's default.
     #[schema(minimum = 100, maximum = 300_000)]
     pub heartbeat_interval_ms: Option<u64>,
-    /// Which run of it this is; `None` matches any.
+    /// Which instance of it this is; `None` matches any.
     #[schema(value_type = Option<String>)]
     pub instance_id: Option<InstanceId>,
+    /// How many instances it may have at a time: with `one`, another instance takes its place; with `many`, it joins.
+    #[schema(required = false)]
+    pub instances: Mode,
+    /// The instance's process: `host`, `pid`, `client`.
+    #[schema(ignore)]
+    pub process: Process,
     /// When the instance before it was last heard of, epoch ms, as the leases know: told where it is replaced.
     #[schema(ignore)]
     pub last_seen_at: Option<i64>,
@@ -110,39 +117,54 @@ pub struct Deregister {
     /// The connection that is meant, by the sequence of its `server_connected`; a newer one is left alone.
     /// `None` where a client says so, who means the present one.
     pub connection: Option<u64>,
-    /// Only this instance, where a client names one.
+    /// Only this instance, where a client names one; the lease's own, where a connection is meant.
     pub instance_id: Option<InstanceId>,
+    /// Whether it was to be expected; `None`: as the reason says.
+    pub expected: Option<bool>,
     /// When it was last heard of, epoch ms, as the leases know.
     pub last_seen_at: Option<i64>,
     /// The producer's own time.
     pub occurred_at: Option<i64>,
 }
 
-/// What the leases say of a server, with the evidence.
+/// What is heard of an instance's health: from its lease, from itself, or from both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeHealth {
-    /// Who.
+    /// Whose instance.
     pub server: ServerId,
-    /// The connection that is meant, by the sequence of its `server_connected`.
-    pub connection: u64,
-    /// The verdict: the worse of the two below.
-    pub health: Health,
-    /// What the lease alone says.
-    pub lease_health: Health,
-    /// What the server itself says.
-    pub reported_health: Health,
-    /// `missed_heartbeats`, `heartbeats_resumed`, `reported`.
-    pub reason: String,
-    /// Who says so.
-    pub source: HealthSource,
-    /// Heartbeats missed in a row.
-    pub missed_heartbeats: u32,
-    /// When it was last heard of, epoch ms.
-    pub last_seen_at: i64,
-    /// The evidence, in a person's words.
-    pub detail: Option<String>,
+    /// Which one, as the client names it; the lease's own, where a connection is meant.
+    pub instance_id: Option<InstanceId>,
+    /// The connection that is meant, by the sequence of the event that brought it; a newer one is left alone. `None`
+    /// where a client says so, who means the present one and is told if there is none.
+    pub connection: Option<u64>,
+    /// What the lease says, where it may differ from what it said before.
+    pub lease: Option<LeaseWord>,
+    /// What the instance says of itself.
+    pub report: Option<SelfReport>,
+    /// When it was last heard of, epoch ms; `None`: now.
+    pub last_seen_at: Option<i64>,
     /// The producer's own time.
     pub occurred_at: Option<i64>,
+}
+
+/// What a lease says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseWord {
+    /// Its verdict.
+    pub health: Health,
+    /// Heartbeats missed in a row.
+    pub missed_heartbeats: u32,
+    /// The evidence, in a person's words.
+    pub words: String,
+}
+
+/// What an instance says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfReport {
+    /// How well it does.
+    pub health: Health,
+    /// Its reasons, in words.
+    pub detail: Option<String>,
 }
 
 /// A workflow to begin.
@@ -290,13 +312,24 @@ impl Decision {
 /// What the client is told. Rendered against the state as the command left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The server, `201` where it is new or back.
+    /// The server, `201` where it, or the instance, is new or back.
     Server {
         /// Which.
         id: ServerId,
+        /// Which of its instances registered.
+        instance: Option<InstanceId>,
         /// New or back.
         created: bool,
     },
+    /// What an instance's health is now, and what to keep beside the log where that differs from what is kept.
+    Heard {
+        /// The instance's verdict.
+        health: Health,
+        /// To be kept.
+        note: Option<Box<Note>>,
+    },
+    /// Nothing to say, and something to keep beside the log.
+    Noted(Box<Note>),
     /// The workflow, `201` where it is new.
     Workflow {
         /// Which.
@@ -323,6 +356,18 @@ pub enum Reply {
     Done,
 }
 
+impl Reply {
+    /// What is to be kept beside the log.
+    #[must_use]
+    pub fn note(&self) -> Option<&Note> {
+        match self {
+            Self::Heard { note, .. } => note.as_deref(),
+            Self::Noted(note) => Some(note),
+            _ => None,
+        }
+    }
+}
+
 /// Why a command is refused. Nothing changed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Rejection {
@@ -338,6 +383,14 @@ pub enum Rejection {
     /// Another instance took the server's place.
     #[error("another instance of server {0} has taken its place")]
     InstanceReplaced(ServerId),
+    /// The instance said that it goes, before this arrived.
+    #[error("instance {instance} of server {server} has already said that it goes")]
+    InstanceGone {
+        /// Of which server.
+        server: ServerId,
+        /// Which one.
+        instance: InstanceId,
+    },
     /// No such workflow.
     #[error("there is no workflow {0}")]
     WorkflowNotFound(WorkflowId),

@@ -57,11 +57,11 @@ impl CustomTypes {
         })
     }
 
-    pub(super) fn evolve(&mut self, event: &Event, policy: &Policy) {
+    pub(super) fn evolve(&mut self, event: &Event, lived: i64, policy: &Policy) {
         let EventData::Custom { kind, .. } = &event.what.data else {
             return;
         };
-        let now = event.timestamp;
+        let now = lived;
         let known = self.seen.get(kind).copied();
         let fresh = policy.state_retention_age_ms / 16;
         if known.is_some_and(|seen| now.saturating_sub(seen) <= fresh) {
@@ -102,7 +102,7 @@ impl CustomTypes {
 }
 
 fn is_old(seen: i64, policy: &Policy, now: i64) -> bool {
-    now.saturating_sub(seen) > policy.state_retention_age_ms
+    policy.is_forgotten(seen, now)
 }
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
                 timestamp: now,
                 what: NewEvent::new(data),
             };
-            types.evolve(&event, policy);
+            types.evolve(&event, now, policy);
         }
         admitted
     }
@@ -168,7 +168,7 @@ mod tests {
             assert!(emit(&mut types, "often.sent", hour * 3_600_000, &policy));
         }
         assert!(emit(&mut types, "sent.once", DAY_MS, &policy));
-        assert!(!emit(&mut types, "new.one", 2 * DAY_MS, &policy));
+        assert!(!emit(&mut types, "new.one", 2 * DAY_MS - 1, &policy));
         assert!(emit(&mut types, "often.sent", 2 * DAY_MS, &policy));
         assert!(emit(&mut types, "new.one", 2 * DAY_MS + 1, &policy));
         assert_eq!(types.len(), 2);

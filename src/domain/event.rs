@@ -11,17 +11,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    health::Condition,
     ids::{InstanceId, ServerId, WorkflowId},
     json::Json,
     position::Position,
+    server::{Mode, Process},
 };
 
 pub use integration::{Because, IntegrationStatusChanged, Pattern, PatternSwitched};
 pub use kind::{EventType, MAX_TYPE_LEN, is_custom};
 pub use record::{Record, Texts, Unreadable};
 pub use server::{
-    Capabilities, Changed, Connection, ConnectionName, Drift, Health, HealthSource, ListDrift,
-    ServerConnected, ServerDisconnected, ServerHealthChanged, ServerUpdated, Tags, Transport,
+    Capabilities, Changed, Connection, ConnectionName, Drift, Health, HealthSource,
+    InstanceChanged, ListDrift, ServerConnected, ServerDisconnected, ServerHealthChanged,
+    ServerUpdated, Tags, Transport,
 };
 pub use workflow::{
     StepDeclaration, StepResult, WorkflowCompleted, WorkflowFailed, WorkflowStarted,
@@ -39,6 +42,10 @@ pub enum EventData {
     ServerDisconnected(ServerDisconnected),
     /// The verdict on a server changed.
     ServerHealthChanged(ServerHealthChanged),
+    /// A further instance of a connected server is there.
+    InstanceConnected(Box<InstanceChanged>),
+    /// An instance is gone of a server that others still serve.
+    InstanceDisconnected(Box<InstanceChanged>),
     /// A workflow began.
     WorkflowStarted(Box<WorkflowStarted>),
     /// A step was claimed.
@@ -77,10 +84,20 @@ pub struct Private {
     /// `server_connected`, `server_updated`: how often the server said it would send heartbeats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_interval_ms: Option<u64>,
-    /// `server_health_changed`: what the lease alone says.
+    /// `server_connected`, `server_updated`: how many instances the server may have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Mode>,
+    /// `server_connected`, `server_updated`: what the instance tells of its process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// `server_health_changed`: what is known of the instance that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// `server_health_changed`: what the lease alone says. Read only: the condition has it since servers have
+    /// instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_health: Option<Health>,
-    /// `server_health_changed`: what the server itself says.
+    /// `server_health_changed`: what the server itself says. Read only, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reported_health: Option<Health>,
     /// `workflow_started`: the definition as it was sent.
@@ -92,9 +109,12 @@ pub struct Private {
     /// `workflow_started`: how many failed steps it bears, under `continue-on-error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_failures: Option<u32>,
-    /// `workflow_step_*`: the instance that made the report.
+    /// `workflow_step_*`, `server_updated`, `server_health_changed`: the instance that said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
+    /// From this event on: by how much the wall clock is ahead of the time that has really passed, ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
 }
 
 impl Private {
@@ -178,6 +198,8 @@ impl EventData {
             Self::ServerUpdated(_) => EventType::ServerUpdated,
             Self::ServerDisconnected(_) => EventType::ServerDisconnected,
             Self::ServerHealthChanged(_) => EventType::ServerHealthChanged,
+            Self::InstanceConnected(_) => EventType::InstanceConnected,
+            Self::InstanceDisconnected(_) => EventType::InstanceDisconnected,
             Self::WorkflowStarted(_) => EventType::WorkflowStarted,
             Self::WorkflowStepStarted(_) => EventType::WorkflowStepStarted,
             Self::WorkflowStepCompleted(_) => EventType::WorkflowStepCompleted,
@@ -216,6 +238,7 @@ impl EventData {
             Self::ServerUpdated(data) => Json::of(data),
             Self::ServerDisconnected(data) => Json::of(data),
             Self::ServerHealthChanged(data) => Json::of(data),
+            Self::InstanceConnected(data) | Self::InstanceDisconnected(data) => Json::of(data),
             Self::WorkflowStarted(data) => Json::of(data),
             Self::WorkflowStepStarted(data) => Json::of(data),
             Self::WorkflowStepCompleted(data) => Json::of(data),

@@ -15,7 +15,7 @@ use super::{
     ids::MAX_ID_LEN,
     limit::Limit,
     pattern::Patterns,
-    server::{Server, Servers},
+    server::{Note, Server, Servers},
     status::Integration,
     workflow::{SavedWorkflows, Workflows},
 };
@@ -25,6 +25,8 @@ use super::{
 pub struct Policy {
     /// A server's heartbeat interval where it names none.
     pub heartbeat_interval_ms: u64,
+    /// So many better reports in a row of an instance of itself count.
+    pub recover_after: u32,
     /// Ended workflows and gone servers leave the state after this long.
     pub state_retention_age_ms: i64,
     /// Or when there are more of them than this.
@@ -49,6 +51,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             heartbeat_interval_ms: 10_000,
+            recover_after: 2,
             state_retention_age_ms: 24 * 60 * 60 * 1000,
             state_retention_count: 10_000,
             max_servers: 1_000_000,
@@ -60,6 +63,15 @@ impl Default for Policy {
             max_custom_types: 10_000,
         }
     }
+}
+
+/// One moment by both reckonings, ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// By the wall clock: what events and answers show. It may be set.
+    pub wall: i64,
+    /// By the time that has really passed: what ages go by. It only moves on.
+    pub lived: i64,
 }
 
 /// All that the events so far amount to.
@@ -77,9 +89,34 @@ pub struct State {
     pub custom_types: CustomTypes,
     /// The integration as a whole.
     pub integration: Integration,
+    /// By how much the wall clock is ahead of the time that has really passed, ms, as the log tells.
+    pub clock_offset_ms: i64,
+    /// The time that had really passed at the last event, ms; `None` before the first.
+    pub as_of: Option<i64>,
 }
 
 impl State {
+    /// A time of the wall clock, by both reckonings.
+    #[must_use]
+    pub fn moment(&self, wall: i64) -> Moment {
+        Moment {
+            wall,
+            lived: wall.saturating_sub(self.clock_offset_ms),
+        }
+    }
+
+    /// The integration's status. Without those that are old enough to be forgotten, it is the servers' as they are;
+    /// else it is what it was when something last became better or worse: servers that come and go healthy don't
+    /// move it.
+    #[must_use]
+    pub fn status_at(&self, lived: i64, policy: &Policy) -> Health {
+        if self.servers.forgotten_at(lived, policy) > 0 {
+            self.servers.counts_at(lived, policy).status()
+        } else {
+            self.integration.due
+        }
+    }
+
     /// What a command brings about. Changes nothing.
     ///
     /// # Errors
@@ -96,17 +133,14 @@ impl State {
                 most: policy.max_id_length,
             });
         }
+        let at = self.moment(now);
         match command {
-            Command::Register(register) => self.servers.register(register, policy, now),
-            Command::Deregister(deregister) => self.servers.deregister(deregister, now),
-            Command::ChangeHealth(change) => self.servers.change_health(change),
-            Command::StartWorkflow(start) => {
-                self.workflows.start(start, &self.servers, policy, now)
-            }
-            Command::ReportStep(report) => {
-                self.workflows.report(report, &self.servers, policy, now)
-            }
-            Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, now),
+            Command::Register(register) => self.servers.register(register, policy, at),
+            Command::Deregister(deregister) => self.servers.deregister(deregister, at),
+            Command::ChangeHealth(change) => self.servers.change_health(change, policy, now),
+            Command::StartWorkflow(start) => self.workflows.start(start, &self.servers, policy, at),
+            Command::ReportStep(report) => self.workflows.report(report, &self.servers, policy, at),
+            Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, at),
             Command::StepTimedOut {
                 workflow,
                 step,
@@ -118,7 +152,7 @@ impl State {
                 Ok(self.workflows.timed_out(workflow, &self.servers, now))
             }
             Command::SwitchPattern(switch) => self.patterns.switch(switch, policy),
-            Command::Emit(emit) => self.emit(emit, policy, now),
+            Command::Emit(emit) => self.emit(emit, policy, at.lived),
             Command::React(reaction) => Ok(self.react(reaction, policy, now)),
         }
     }
@@ -126,15 +160,39 @@ impl State {
     /// Takes in what happened. Can't fail: what doesn't fit is of another version and changes nothing.
     pub fn evolve(&mut self, event: &Event, policy: &Policy) {
         self.sequence = event.position.sequence;
-        let before = self.servers.status();
-        self.servers.evolve(event);
-        self.workflows.evolve(event, &self.servers);
+        if let Some(offset) = event.what.private.clock_offset_ms {
+            self.clock_offset_ms = offset;
+        }
+        let lived = self.moment(event.timestamp).lived;
+        self.as_of = Some(lived);
+        let trouble = self.servers.tally().trouble();
+        let ended = self.servers.ended_by(event);
+        self.servers.evolve(event, lived);
+        let moved = self.look_for_trouble(trouble);
+        self.workflows.evolve(event, lived, &ended);
         self.patterns.evolve(event);
-        self.custom_types.evolve(event, policy);
-        self.integration
-            .evolve(event, before, self.servers.status());
-        self.servers.expire(event.timestamp, policy);
-        self.workflows.expire(event.timestamp, policy);
+        self.custom_types.evolve(event, lived, policy);
+        let trouble = self.servers.tally().trouble();
+        self.servers.expire(lived, policy);
+        self.workflows.expire(lived, policy);
+        self.look_for_trouble(trouble);
+        self.integration.evolve(event, moved);
+    }
+
+    /// Where something is better or worse than `before`, the status is what follows from the servers now; whether it is
+    /// another one.
+    fn look_for_trouble(&mut self, before: (u64, u64, u64)) -> bool {
+        if self.servers.tally().trouble() == before {
+            return false;
+        }
+        let due = self.servers.status();
+        std::mem::replace(&mut self.integration.due, due) != due
+    }
+
+    /// Takes in what is kept beside the log; whether it fits what the events amount to. The newest of its key holds,
+    /// whichever event came last.
+    pub fn note(&mut self, note: &Note) -> bool {
+        self.servers.note(note)
     }
 
     /// The next thing that follows from what happened elsewhere, if any is due. Asked again after each
@@ -142,7 +200,7 @@ impl State {
     #[must_use]
     pub fn due_reaction(&self, now: i64, policy: &Policy) -> Option<Reaction> {
         self.workflows.due_release().or_else(|| {
-            let status = self.servers.counts_at(now, policy).status();
+            let status = self.status_at(self.moment(now).lived, policy);
             (status != self.integration.announced).then_some(Reaction::AnnounceStatus)
         })
     }
@@ -165,6 +223,9 @@ impl State {
             sequence: self.sequence,
             announced: self.integration.announced,
             because: self.integration.because.clone(),
+            due: Some(self.integration.due),
+            clock_offset_ms: self.clock_offset_ms,
+            as_of: self.as_of,
             servers: self.servers.save(),
             workflows: self.workflows.save(),
             patterns: self.patterns.save(),
@@ -200,7 +261,10 @@ impl State {
             integration: Integration {
                 announced: saved.announced,
                 because: saved.because,
+                due: saved.due.unwrap_or(saved.announced),
             },
+            clock_offset_ms: saved.clock_offset_ms,
+            as_of: saved.as_of,
         }
     }
 
@@ -272,14 +336,15 @@ impl State {
                 self.workflows.release(workflow, server, &self.servers, now)
             }
             Reaction::AnnounceStatus => {
-                let counts = self.servers.counts_at(now, policy);
+                let lived = self.moment(now).lived;
+                let counts = self.servers.counts_at(lived, policy);
                 let data = IntegrationStatusChanged {
-                    status: counts.status(),
+                    status: self.status_at(lived, policy),
                     previous_status: self.integration.announced,
                     connected_servers: counts.connected,
                     healthy_servers: counts.healthy,
                     lost_servers: counts.lost,
-                    lost: self.servers.first_lost(now, policy, MOST_LOST_NAMED),
+                    lost: self.servers.first_lost(lived, policy, MOST_LOST_NAMED),
                     active_workflows: self.workflows.active(),
                     because: self.integration.because.clone(),
                 };
@@ -310,6 +375,14 @@ struct SavedState<S, W> {
     /// Missing where the announced status is the present one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     because: Option<Because>,
+    /// Missing in snapshots of versions that knew no other status.
+    #[serde(default)]
+    due: Option<Health>,
+    /// Missing in snapshots of versions that trusted the wall clock.
+    #[serde(default)]
+    clock_offset_ms: i64,
+    #[serde(default)]
+    as_of: Option<i64>,
     servers: Vec<S>,
     workflows: W,
     patterns: Vec<Pattern>,

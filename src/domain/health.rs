@@ -5,14 +5,16 @@
 //! worth. Invariant: the lease's own verdict never gets better by time passing, nor worse by a heartbeat.
 //! Times are milliseconds of a clock that is never set back; nothing here reads one.
 
+mod condition;
 mod evidence;
 mod heartbeat;
 
 use std::sync::Arc;
 
-use super::event::{Health, HealthSource};
+use super::event::Health;
 
-pub use evidence::{Evidence, name, words};
+pub use condition::{Condition, Report};
+pub use evidence::{name, words};
 pub use heartbeat::Heartbeat;
 
 /// What the operator set that health depends on.
@@ -39,7 +41,8 @@ impl Default for Rules {
     }
 }
 
-/// A connected server's right to count as connected, and what its heartbeats say of it.
+/// A connected instance's right to count as connected, and what the coming and missing of its heartbeats says. What
+/// it says of itself is a [`Report`], which doesn't depend on time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     interval_ms: u64,
@@ -49,13 +52,6 @@ pub struct Lease {
     /// Heartbeats in a row towards recovery, and when the last of them came.
     good: u32,
     good_at: u64,
-    reported: Health,
-    report_detail: Option<Arc<str>>,
-    /// Reports in a row that were better than the standing one, and the worst of them.
-    better: u32,
-    better_worst: Health,
-    /// Which part changed last, for the evidence.
-    cause: HealthSource,
     /// When the hub restarted, in words, until the first heartbeat after it.
     restarted: Option<Arc<str>>,
 }
@@ -71,51 +67,27 @@ impl Lease {
             lease_health: Health::Healthy,
             good: 0,
             good_at: 0,
-            reported: Health::Healthy,
-            report_detail: None,
-            better: 0,
-            better_worst: Health::Healthy,
-            cause: HealthSource::Lease,
             restarted: None,
         }
     }
 
-    /// The lease of a server that was connected before the hub restarted at `restarted` (words): what it
-    /// was known to be, and time as if it had just been heard of.
+    /// The lease of an instance that was connected before the hub restarted at `restarted` (words): what its lease
+    /// was known to say, and time as if it had just been heard of.
     #[must_use]
-    pub fn restored(
-        interval_ms: u64,
-        now: u64,
-        lease_health: Health,
-        reported: Health,
-        restarted: Arc<str>,
-    ) -> Self {
+    pub fn restored(interval_ms: u64, now: u64, lease_health: Health, restarted: Arc<str>) -> Self {
         let restarted = Some(restarted);
         Self {
             lease_health,
-            reported,
             restarted,
             ..Self::new(interval_ms, now)
         }
     }
 
-    /// The same lease, whose verdict a report had brought about: what the server gave as its reasons.
-    #[must_use]
-    pub fn with_report(self, detail: Option<&str>) -> Self {
-        Self {
-            report_detail: detail.map(Arc::from),
-            cause: HealthSource::Itself,
-            ..self
-        }
-    }
-
-    /// A heartbeat came, with what the server says of itself, if anything.
+    /// A heartbeat came.
     ///
     /// It zeroes the count of misses. The lease heals, straight to healthy, by `recover_after` heartbeats
-    /// that came at least half an interval apart without a miss between them. A worse report counts at
-    /// once; a better one by `recover_after` reports in a row that are better than the standing one (the
-    /// worst of them then stands), whatever the time between them: it is the server that says so.
-    pub fn heartbeat(&mut self, now: u64, report: Option<(Health, Option<&str>)>, rules: &Rules) {
+    /// that came at least half an interval apart without a miss between them.
+    pub fn heartbeat(&mut self, now: u64, rules: &Rules) {
         self.last_seen = self.last_seen.max(now);
         self.missed = 0;
         self.restarted = None;
@@ -127,43 +99,7 @@ impl Lease {
             if self.good >= rules.recover_after {
                 self.lease_health = Health::Healthy;
                 self.good = 0;
-                self.cause = HealthSource::Lease;
             }
-        }
-        if let Some((health, detail)) = report {
-            self.report(health, detail, rules);
-        }
-    }
-
-    fn report(&mut self, health: Health, detail: Option<&str>, rules: &Rules) {
-        if health >= self.reported {
-            self.better = 0;
-            if health > self.reported {
-                self.cause = HealthSource::Itself;
-            }
-            self.stand(health, detail);
-            return;
-        }
-        self.better_worst = if self.better == 0 {
-            health
-        } else {
-            self.better_worst.max(health)
-        };
-        self.better += 1;
-        if self.better >= rules.recover_after {
-            self.better = 0;
-            self.cause = HealthSource::Itself;
-            self.stand(
-                self.better_worst,
-                detail.filter(|_| health == self.better_worst),
-            );
-        }
-    }
-
-    fn stand(&mut self, health: Health, detail: Option<&str>) {
-        self.reported = health;
-        if self.report_detail.as_deref() != detail {
-            self.report_detail = detail.map(Arc::from);
         }
     }
 
@@ -184,10 +120,7 @@ impl Lease {
         } else {
             Health::Degraded
         };
-        if verdict > self.lease_health {
-            self.lease_health = verdict;
-            self.cause = HealthSource::Lease;
-        }
+        self.lease_health = self.lease_health.max(verdict);
     }
 
     /// Time was set back to `now`, for a stall is forgiven: what was heard since then was heard now.
@@ -219,22 +152,10 @@ impl Lease {
         self.last_seen.saturating_add(halves.div_ceil(2))
     }
 
-    /// The verdict: the worse of lease and report.
+    /// What the lease says.
     #[must_use]
-    pub fn verdict(&self) -> Health {
-        self.lease_health.max(self.reported)
-    }
-
-    /// What the lease alone says.
-    #[must_use]
-    pub fn lease_health(&self) -> Health {
+    pub fn health(&self) -> Health {
         self.lease_health
-    }
-
-    /// What the server itself says: its standing report.
-    #[must_use]
-    pub fn reported(&self) -> Health {
-        self.reported
     }
 
     /// Heartbeats missed in a row, as far as time was told.

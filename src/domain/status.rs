@@ -9,6 +9,8 @@ pub struct Integration {
     pub announced: Health,
     /// The event that moved the status away from that, until the hub has said so.
     pub because: Option<Because>,
+    /// The status as of the last event that made something better or worse.
+    pub due: Health,
 }
 
 impl Default for Integration {
@@ -16,19 +18,21 @@ impl Default for Integration {
         Self {
             announced: Health::Healthy,
             because: None,
+            due: Health::Healthy,
         }
     }
 }
 
 impl Integration {
-    /// `before` and `now` are the statuses that follow from the servers before and after the event.
-    pub(super) fn evolve(&mut self, event: &Event, before: Health, now: Health) {
+    /// `moved`: the event made the status another.
+    pub(super) fn evolve(&mut self, event: &Event, moved: bool) {
         if let EventData::IntegrationStatusChanged(data) = &event.what.data {
             self.announced = data.status;
+            self.due = data.status;
         }
-        if now == self.announced {
+        if self.due == self.announced {
             self.because = None;
-        } else if now != before {
+        } else if moved {
             self.because = event.what.server.clone().map(|server_id| Because {
                 server_id,
                 r#type: event.what.data.kind().as_str().to_owned(),
@@ -44,7 +48,7 @@ pub struct ServerCounts {
     pub connected: u64,
     /// Of them, healthy.
     pub healthy: u64,
-    /// Gone by `heartbeat_timeout` and not yet back, deregistered or forgotten.
+    /// Gone otherwise than expected, and not yet back, deregistered or forgotten.
     pub lost: u64,
 }
 

@@ -36,11 +36,11 @@ pub use self::{
 use super::{
     command::{Decision, EndWorkflow, Reaction, Rejection, Reply, ReportStep, StartWorkflow},
     event::{Event, EventData, NewEvent, Private, WorkflowStarted},
-    fleet::Policy,
-    ids::{ServerId, StepId, WorkflowId},
+    fleet::{Moment, Policy},
+    ids::{InstanceId, ServerId, StepId, WorkflowId},
     json::Json,
     limit::Limit,
-    server::Servers,
+    server::{Ended, Servers},
 };
 
 /// All workflows in the state. Cloning them is cheap.
@@ -57,9 +57,9 @@ pub struct Workflows {
 impl Workflows {
     /// The workflow of this id, running or ended, where it isn't old enough to be forgotten.
     #[must_use]
-    pub fn get_at(&self, id: &WorkflowId, now: i64, policy: &Policy) -> Option<&Arc<Workflow>> {
+    pub fn get_at(&self, id: &WorkflowId, lived: i64, policy: &Policy) -> Option<&Arc<Workflow>> {
         self.get(id)
-            .filter(|workflow| !workflow.is_expired(now, policy))
+            .filter(|workflow| !workflow.is_expired(lived, policy))
     }
 
     /// The workflow of this id, running or ended.
@@ -117,9 +117,9 @@ impl Workflows {
         start: &StartWorkflow,
         servers: &Servers,
         policy: &Policy,
-        now: i64,
+        at: Moment,
     ) -> Result<Decision, Rejection> {
-        if let Some(there) = self.get_at(&start.id, now, policy) {
+        if let Some(there) = self.get_at(&start.id, at.lived, policy) {
             if !same_json(there.about.definition.as_ref(), Some(&start.definition)) {
                 return Err(Rejection::WorkflowExists(start.id.clone()));
             }
@@ -183,10 +183,10 @@ impl Workflows {
         report: &ReportStep,
         servers: &Servers,
         policy: &Policy,
-        now: i64,
+        at: Moment,
     ) -> Result<Decision, Rejection> {
-        let workflow = self.known(&report.workflow, policy, now)?;
-        let mut draft = Draft::new(workflow, servers, now);
+        let workflow = self.known(&report.workflow, policy, at.lived)?;
+        let mut draft = Draft::new(workflow, servers, at.wall);
         draft.report(report, policy.max_steps)?;
         let reply = Reply::Step {
             workflow: report.workflow.clone(),
@@ -203,9 +203,10 @@ impl Workflows {
         end: &EndWorkflow,
         servers: &Servers,
         policy: &Policy,
-        now: i64,
+        at: Moment,
     ) -> Result<Decision, Rejection> {
-        let mut draft = Draft::new(self.known(&end.workflow, policy, now)?, servers, now);
+        let workflow = self.known(&end.workflow, policy, at.lived)?;
+        let mut draft = Draft::new(workflow, servers, at.wall);
         draft.end(&end.ending, end.occurred_at)?;
         let reply = Reply::Workflow {
             id: end.workflow.clone(),
@@ -256,8 +257,8 @@ impl Workflows {
         })
     }
 
-    /// `servers` is the state right after the event.
-    pub(super) fn evolve(&mut self, event: &Event, servers: &Servers) {
+    /// `lived` is the time of the event by the time that has really passed, ms; `ended` are the instances that it ends.
+    pub(super) fn evolve(&mut self, event: &Event, lived: i64, ended: &[Ended]) {
         let (at, sequence, private) = (
             event.timestamp,
             event.position.sequence,
@@ -267,9 +268,10 @@ impl Workflows {
             EventData::WorkflowStarted(data) => {
                 self.put(Workflow::started(data, private, at, sequence))
             }
-            EventData::ServerDisconnected(_) => {
+            EventData::ServerDisconnected(_) | EventData::InstanceDisconnected(_) => {
+                let is_gone = matches!(event.what.data, EventData::ServerDisconnected(_));
                 if let Some(server) = &event.what.server {
-                    self.orphan_steps_of(server, servers);
+                    self.orphan_steps_of(server, ended, is_gone);
                 }
             }
             data => {
@@ -278,14 +280,17 @@ impl Workflows {
                 };
                 let mut after = before.as_ref().clone();
                 let touched = after.apply(data, private, at, sequence);
+                if before.outcome.is_none() {
+                    after.ages_from(lived);
+                }
                 self.replace(&before, after, &touched);
             }
         }
     }
 
-    pub(super) fn expire(&mut self, now: i64, policy: &Policy) {
-        while let Some((ended_at, _, id)) = self.ended.first().cloned() {
-            let too_old = now.saturating_sub(ended_at) > policy.state_retention_age_ms;
+    pub(super) fn expire(&mut self, lived: i64, policy: &Policy) {
+        while let Some((since, _, id)) = self.ended.first().cloned() {
+            let too_old = policy.is_forgotten(since, lived);
             if !too_old && self.ended.size() <= policy.state_retention_count {
                 return;
             }
@@ -294,8 +299,8 @@ impl Workflows {
     }
 
     /// Workflow of a command that may be answered with `404`.
-    fn known(&self, id: &WorkflowId, policy: &Policy, now: i64) -> Result<&Workflow, Rejection> {
-        match self.get_at(id, now, policy) {
+    fn known(&self, id: &WorkflowId, policy: &Policy, lived: i64) -> Result<&Workflow, Rejection> {
+        match self.get_at(id, lived, policy) {
             Some(workflow) => Ok(workflow),
             None => Err(Rejection::WorkflowNotFound(id.clone())),
         }
@@ -320,11 +325,17 @@ impl Workflows {
         }
     }
 
-    /// Marks what a server's instance holds that is gone; what another instance of it claimed stays its own.
-    fn orphan_steps_of(&mut self, server: &ServerId, servers: &Servers) {
-        let gone = servers
-            .get(server)
-            .and_then(|server| server.connection.instance_id.clone());
+    /// Marks what the instances of a server hold that are gone; what another instance of it claimed stays its own.
+    /// Claims that name no instance are the server's, and end with it or with the instance that has no name.
+    fn orphan_steps_of(&mut self, server: &ServerId, ended: &[Ended], is_gone: bool) {
+        let is_over = |holder: &Option<InstanceId>| {
+            (is_gone && holder.is_none()) || ended.iter().any(|ended| ended.instance == *holder)
+        };
+        // One that has no name may have claimed under any.
+        let any = is_gone && ended.iter().all(|ended| ended.instance.is_none());
+        if ended.is_empty() {
+            return;
+        }
         let Some(places) = self.index.running_at.get(server).cloned() else {
             return;
         };
@@ -335,8 +346,7 @@ impl Workflows {
             let Some(run) = before.step_at(place).map(|step| &step.run) else {
                 continue;
             };
-            let other_instance =
-                matches!((&run.instance, &gone), (Some(holder), Some(gone)) if holder != gone);
+            let other_instance = !any && !is_over(&run.instance);
             if other_instance || run.server.as_ref() != Some(server) {
                 continue;
             }
@@ -353,7 +363,7 @@ impl Workflows {
         self.index.update(None, Some(&workflow), &places);
         if let Some(outcome) = &workflow.outcome {
             self.ended
-                .insert_mut((outcome.ended_at, outcome.sequence, workflow.id.clone()));
+                .insert_mut((outcome.since(), outcome.sequence, workflow.id.clone()));
         }
         self.by_id
             .insert_mut(workflow.id.clone(), Arc::new(workflow));
@@ -363,7 +373,7 @@ impl Workflows {
         self.index.update(Some(before), Some(&after), touched);
         if let (None, Some(outcome)) = (&before.outcome, &after.outcome) {
             self.ended
-                .insert_mut((outcome.ended_at, outcome.sequence, after.id.clone()));
+                .insert_mut((outcome.since(), outcome.sequence, after.id.clone()));
             let count = if outcome.completed {
                 &mut self.completed
             } else {
@@ -382,7 +392,7 @@ impl Workflows {
         self.index.update(Some(&workflow), None, &places);
         if let Some(outcome) = &workflow.outcome {
             self.ended
-                .remove_mut(&(outcome.ended_at, outcome.sequence, id.clone()));
+                .remove_mut(&(outcome.since(), outcome.sequence, id.clone()));
         }
         self.by_id.remove_mut(id);
     }
@@ -391,10 +401,10 @@ impl Workflows {
 impl Workflow {
     /// Whether it ended so long ago that it is forgotten.
     #[must_use]
-    pub fn is_expired(&self, now: i64, policy: &Policy) -> bool {
-        self.outcome.as_ref().is_some_and(|outcome| {
-            now.saturating_sub(outcome.ended_at) > policy.state_retention_age_ms
-        })
+    pub fn is_expired(&self, lived: i64, policy: &Policy) -> bool {
+        self.outcome
+            .as_ref()
+            .is_some_and(|outcome| policy.is_forgotten(outcome.since(), lived))
     }
 }
 

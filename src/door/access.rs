@@ -329,6 +329,7 @@ mod tests {
             reason: "deregistered".to_owned(),
             connection: None,
             instance_id: None,
+            expected: None,
             last_seen_at: None,
             occurred_at: None,
         })

@@ -1,7 +1,7 @@
 //! A log that lives as long as the process: for play, and the model that tests hold SQLite against.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     ops::ControlFlow,
     sync::Arc,
 };
@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 
 use super::{
     AppendError, Epochs, Item, KeyHash, LogInfo, LogReader, LogWriter, OpenLog, Order, PlaceAtTime,
-    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, Scanned, TakeSnapshot, Visit,
+    Pruned, ReadError, ReadRange, Remembered, Retention, SavedLease, SavedNote, Scanned,
+    TakeSnapshot, Visit,
 };
 use crate::{
     domain::{Epoch, Record},
@@ -56,6 +57,7 @@ struct Inner {
     /// The one in the making.
     making: Option<(u64, Vec<u8>)>,
     leases: Vec<SavedLease>,
+    notes: BTreeMap<String, String>,
 }
 
 /// A record that owns its texts.
@@ -84,6 +86,7 @@ impl Default for Memory {
             snapshot: None,
             making: None,
             leases: Vec::new(),
+            notes: BTreeMap::new(),
         };
         Self {
             inner: Arc::new(RwLock::new(inner)),
@@ -185,10 +188,11 @@ fn body_bytes(answer: &Remembered) -> u64 {
 }
 
 impl LogWriter for Memory {
-    fn append(
+    fn append_noting(
         &mut self,
         records: &[Record<'_>],
         answers: &[Remembered],
+        notes: &[SavedNote],
     ) -> Result<(), AppendError> {
         let inner = &mut *self.inner.write();
         if (inner.head + 1..)
@@ -205,6 +209,12 @@ impl LogWriter for Memory {
             inner.head = record.sequence;
         }
         answers.iter().for_each(|answer| inner.remember(answer));
+        for note in notes {
+            match &note.body {
+                Some(body) => inner.notes.insert(note.key.clone(), body.clone()),
+                None => inner.notes.remove(&note.key),
+            };
+        }
         Ok(())
     }
 
@@ -381,6 +391,15 @@ impl LogReader for Memory {
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
         Ok(self.inner.read().leases.clone())
+    }
+
+    fn load_notes(&self) -> Result<Vec<SavedNote>, ReadError> {
+        let inner = self.inner.read();
+        let note = |(key, body): (&String, &String)| SavedNote {
+            key: key.clone(),
+            body: Some(body.clone()),
+        };
+        Ok(inner.notes.iter().map(note).collect())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod block;
 mod fetch;
 mod leases;
 pub(super) mod look;
+mod notes;
 mod pool;
 mod prune;
 mod read;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
+    Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, SavedNote, Scanned,
     TakeSnapshot, Visit,
 };
 use crate::filter::Filter;
@@ -53,5 +53,9 @@ impl<T: ReadThrough> LogReader for T {
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
         self.log().load_leases()
+    }
+
+    fn load_notes(&self) -> Result<Vec<SavedNote>, ReadError> {
+        self.log().load_notes()
     }
 }

@@ -13,17 +13,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Leases, Now, change_health, suspicion::Turn, timers::Due};
+use super::{Leases, Now, suspicion::Turn, timers::Due};
 use crate::{
-    domain::{Command, ServerId, State, command::Deregister, server::HEARTBEAT_TIMEOUT},
+    domain::{
+        Command, State,
+        command::{ChangeHealth, Deregister},
+        server::HEARTBEAT_TIMEOUT,
+    },
     hub::{Hub, HubError},
 };
 
 /// A question to the hub on behalf of one lease.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
-    /// Whose lease.
-    pub server: ServerId,
     /// Of which connection.
     pub connection: u64,
     /// The question.
@@ -34,7 +36,7 @@ impl Leases {
     /// Looks at every lease that is due now, and tells what to ask the hub. Each question must be brought
     /// to an end by [`Leases::settle`].
     #[must_use]
-    pub fn tick(&self) -> Vec<Ask> {
+    pub fn tick(&self, state: &State) -> Vec<Ask> {
         let now = self.now();
         let due = self.timers.lock().take_due(now.lease);
         // First everyone's misses, then the whole, then the consequences: nobody may be given up for lost
@@ -42,34 +44,29 @@ impl Leases {
         due.iter().for_each(|due| self.count_misses(due, now));
         let suspect = self.judge(now);
         due.iter()
-            .filter_map(|due| self.conclude(due, now, suspect))
+            .filter_map(|due| self.conclude(due, now, suspect, state))
             .collect()
     }
 
     /// A question was answered: carried out (`Ok`, the state being what it led to), or not, for now.
     pub fn settle(&self, ask: &Ask, carried_out: bool, state: &State) {
         let now = self.now();
-        let mut shard = self.shard(&ask.server);
-        let Some(entry) = shard
-            .get_mut(&ask.server)
-            .filter(|e| e.connection == ask.connection)
-        else {
+        let mut shard = self.shard(ask.connection);
+        let Some(entry) = shard.get_mut(&ask.connection) else {
             return;
         };
         entry.asking = false;
         let retry_at = if carried_out {
-            let server = state.servers.connected(&ask.server);
-            if let Some(server) = server.filter(|s| s.connected_sequence == ask.connection) {
-                entry.announced = server.health;
-            }
             now.lease
         } else {
             now.lease.saturating_add(RETRY_MS)
         };
         let ended = now.lease >= entry.lease.ends_at(&self.rules, false);
-        let differs = entry.lease.verdict() != entry.announced;
+        let differs = entry
+            .instance_in(state, ask.connection)
+            .is_some_and(|instance| instance.condition.lease != entry.lease.health());
         if (differs || (ended && !carried_out)) && retry_at < entry.timer {
-            self.set_timer(entry, &ask.server, retry_at);
+            self.set_timer(ask.connection, entry, retry_at);
         }
     }
 
@@ -78,13 +75,29 @@ impl Leases {
         self.stalled_ms.fetch_add(stalled_ms, Ordering::Relaxed);
         let now = self.now();
         for shard in &self.shards {
-            for (server, entry) in shard.lock().iter_mut() {
+            for (connection, entry) in shard.lock().iter_mut() {
                 entry.lease.rewind(now.lease);
                 let next = entry.lease.next_miss();
                 if next < entry.timer {
-                    self.set_timer(entry, server, next);
+                    self.set_timer(*connection, entry, next);
                 }
             }
+        }
+    }
+
+    /// Notes how late the monitor's own timer was: late enough, the hub is starved, and says so.
+    fn note_lateness(&self, late_ms: u64) {
+        let now = self.clock.mono_ms();
+        let mut starvation = self.starvation.lock();
+        if late_ms < STALL_MS {
+            if starvation.in_time(now) {
+                info!("the hub's timers are in time again");
+            }
+        } else if starvation.late(now, self.clock.wall_ms(), late_ms) {
+            warn!(
+                late_ms,
+                "the hub's own timers are late: it is starved of CPU, and so is everything that it does"
+            );
         }
     }
 
@@ -96,8 +109,9 @@ impl Leases {
     }
 
     fn count_misses(&self, due: &Due, now: Now) {
-        let mut shard = self.shard(&due.server);
-        let Some(entry) = shard.get_mut(&due.server).filter(|entry| due.is_of(entry)) else {
+        let mut shard = self.shard(due.connection);
+        let entry = shard.get_mut(&due.connection);
+        let Some(entry) = entry.filter(|entry| due.is_of(entry)) else {
             return;
         };
         entry.lease.elapse(now.lease, &self.rules);
@@ -106,7 +120,7 @@ impl Leases {
             self.timers
                 .lock()
                 .suspicion
-                .fell_silent(entry.connection, now.lease);
+                .fell_silent(due.connection, now.lease);
         }
     }
 
@@ -132,10 +146,10 @@ impl Leases {
         suspect.is_some()
     }
 
-    fn conclude(&self, due: &Due, now: Now, suspect: bool) -> Option<Ask> {
-        let mut shard = self.shard(&due.server);
+    fn conclude(&self, due: &Due, now: Now, suspect: bool, state: &State) -> Option<Ask> {
+        let mut shard = self.shard(due.connection);
         let entry = shard
-            .get_mut(&due.server)
+            .get_mut(&due.connection)
             .filter(|entry| due.is_of(entry))?;
         let (lease, rules) = (&entry.lease, &self.rules);
         let ends_at = lease.ends_at(rules, suspect);
@@ -145,36 +159,45 @@ impl Leases {
         } else {
             next_miss
         };
-        self.set_timer(entry, &due.server, next);
+        self.set_timer(due.connection, entry, next);
         if entry.asking {
             return None;
         }
+        let (server, instance) = (&entry.server, &entry.instance);
         let command = if ends_at <= now.lease {
-            info!(server.id = %due.server, "server {} went silent", due.server);
+            match instance {
+                Some(instance) => {
+                    info!(server.id = %server, "instance {instance} of server {server} went silent");
+                }
+                None => info!(server.id = %server, "server {server} went silent"),
+            }
             Command::Deregister(Deregister {
-                server: due.server.clone(),
+                server: server.clone(),
                 reason: HEARTBEAT_TIMEOUT.to_owned(),
-                connection: Some(entry.connection),
-                instance_id: None,
+                connection: Some(due.connection),
+                instance_id: instance.clone(),
+                expected: None,
                 last_seen_at: Some(entry.seen_at),
                 occurred_at: None,
             })
-        } else if entry.lease.verdict() != entry.announced {
-            Command::ChangeHealth(change_health(
-                &due.server,
-                entry.connection,
-                &entry.lease,
-                now,
-                entry.seen_at,
-                rules,
-            ))
         } else {
-            return None;
+            let known = entry.instance_in(state, due.connection)?;
+            if known.condition.lease == entry.lease.health() {
+                return None;
+            }
+            Command::ChangeHealth(ChangeHealth {
+                server: server.clone(),
+                instance_id: instance.clone(),
+                connection: Some(due.connection),
+                lease: Some(self.word(&entry.lease, now)),
+                report: None,
+                last_seen_at: Some(entry.seen_at),
+                occurred_at: None,
+            })
         };
         entry.asking = true;
         Some(Ask {
-            server: due.server.clone(),
-            connection: entry.connection,
+            connection: due.connection,
             command,
         })
     }
@@ -189,13 +212,13 @@ pub async fn watch(leases: Arc<Leases>, hub: Hub, stop: CancellationToken) {
     let mut planned = clock.mono_ms();
     loop {
         let started = clock.mono_ms();
-        if let Some(late) = started
-            .checked_sub(planned)
-            .filter(|late| *late >= STALL_MS)
-        {
+        let late = started.saturating_sub(planned);
+        if late >= STALL_MS {
             leases.forgive(late);
+            hub.note_late(late);
         }
-        asks.extend(leases.tick());
+        leases.note_lateness(late);
+        asks.extend(leases.tick(&hub.state()));
         if started >= save_at {
             save_at = started + SAVE_EVERY_MS;
             save(&leases, &hub).await;
@@ -225,7 +248,7 @@ pub async fn watch(leases: Arc<Leases>, hub: Hub, stop: CancellationToken) {
                     let Ok((ask, outcome)) = answered else { continue };
                     if let Err(cause) = &outcome {
                         // The hub itself tells of its trouble, once.
-                        debug!(server.id = %ask.server, "health of {} has to wait: {cause}", ask.server);
+                        debug!("{:?} has to wait: {cause}", ask.command);
                     }
                     leases.settle(&ask, outcome.is_ok(), &hub.state());
                 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{monitor::Ask, *};
 use crate::domain::{
-    Epoch, EventType, Policy, Position,
+    Command, Epoch, EventType, Policy, Position,
     command::{Deregister, Register},
 };
 use crate::domain::{Json, json::Number};
@@ -26,6 +26,7 @@ struct World {
     leases: Leases,
     clock: Clock,
     told: Vec<(EventType, String)>,
+    notes: Vec<crate::domain::Note>,
     /// Whether the log can't be written.
     is_full: bool,
 }
@@ -38,6 +39,7 @@ impl World {
             leases: Leases::new(RULES, clock.clone()),
             clock,
             told: Vec::new(),
+            notes: Vec::new(),
             is_full: false,
         }
     }
@@ -58,7 +60,14 @@ impl World {
         if self.is_full && !decision.events.is_empty() {
             return false;
         }
-        let mut events = Vec::new();
+        if let Some(note) = decision.reply.note() {
+            if self.is_full {
+                return false;
+            }
+            self.state.note(note);
+            self.notes.push(note.clone());
+        }
+        let (mut events, mut ended) = (Vec::new(), Vec::new());
         for what in decision.events {
             let position = Position {
                 epoch: Epoch::from_random(1),
@@ -69,6 +78,8 @@ impl World {
                 timestamp: now,
                 what,
             };
+            let over = self.state.servers.ended_by(&event);
+            ended.extend(over.iter().map(|over| over.connection));
             self.state.evolve(&event, &policy);
             let data = event.what.data.to_json();
             self.told
@@ -76,8 +87,14 @@ impl World {
             events.push(event);
         }
         self.leases.committed(&self.state, &events);
-        if let crate::domain::Reply::Server { id, created: false } = &decision.reply {
-            self.leases.renewed(id);
+        self.leases.ended(&ended);
+        if let crate::domain::Reply::Server {
+            id,
+            instance,
+            created: false,
+        } = &decision.reply
+        {
+            self.leases.renewed(&self.state, id, instance.as_ref());
         }
         true
     }
@@ -101,7 +118,7 @@ impl World {
     }
 
     fn tick(&mut self) -> Vec<Ask> {
-        let asks = self.leases.tick();
+        let asks = self.leases.tick(&self.state);
         for ask in &asks {
             let done = self.execute(&ask.command);
             self.leases.settle(ask, done, &self.state);
@@ -114,9 +131,12 @@ impl World {
     }
 
     fn beat_with(&mut self, name: &str, heartbeat: &Heartbeat) -> Result<Beat, Rejection> {
-        let beat = self.leases.heartbeat(&id(name), heartbeat)?;
+        let mut beat = self.leases.heartbeat(&self.state, &id(name), heartbeat)?;
         if let Some(change) = &beat.change {
-            self.execute(&Command::ChangeHealth(ChangeHealth::clone(change)));
+            let done = self.execute(&Command::ChangeHealth(ChangeHealth::clone(change)));
+            if !done {
+                beat.health = self.health(name);
+            }
         }
         Ok(beat)
     }
@@ -133,6 +153,20 @@ impl World {
 
     fn health(&self, name: &str) -> Health {
         self.state.servers.get(&id(name)).unwrap().health
+    }
+
+    /// What the lease of a server's only instance says.
+    fn lease(&self, name: &str) -> Option<LeaseView> {
+        let server = self.state.servers.connected(&id(name))?;
+        let mut views = self.leases.views(server, self.is_full);
+        views.pop().map(|(_, view)| view)
+    }
+
+    /// The server as it is shown.
+    fn view(&self, name: &str) -> crate::domain::server::ServerView {
+        let server = self.state.servers.get(&id(name)).unwrap();
+        let leases = self.leases.views(server, self.is_full);
+        server.view(&leases, self.clock.wall_ms())
     }
 
     fn is_connected(&self, name: &str) -> bool {
@@ -177,7 +211,7 @@ fn silence_is_told_step_by_step_and_ends_in_a_disconnect() {
     let lost = world.state.servers.get(&id("a")).unwrap();
     assert!(lost.lost);
     assert_eq!(lost.last_seen_at, 1_790_000_000_000);
-    assert_eq!(world.leases.view(&id("a")), None);
+    assert_eq!(world.lease("a"), None);
     assert_eq!(world.leases.until_due(), None, "no timer is left behind");
 }
 
@@ -186,7 +220,7 @@ fn heartbeats_cost_no_commit_and_move_what_is_due() {
     let mut world = World::with(&["a"]);
     world.live(20_000, &["a"]);
     assert!(world.told.is_empty());
-    let view = world.leases.view(&id("a")).unwrap();
+    let view = world.lease("a").unwrap();
     assert_eq!(view.last_seen_at, world.clock.wall_ms());
     assert_eq!(view.due_at, view.last_seen_at + 1000);
     let beat = world.beat("a");
@@ -202,7 +236,7 @@ fn a_heartbeat_that_changes_the_verdict_says_so() {
     let mut world = World::with(&["a"]);
     world.pass(1500);
     assert_eq!(world.beat("a").health, Degraded);
-    assert_eq!(world.leases.view(&id("a")).unwrap().missed_heartbeats, 0);
+    assert_eq!(world.lease("a").unwrap().missed_heartbeats, 0);
     world.pass(500);
     let beat = world.beat("a");
     assert!(beat.change.is_some());
@@ -233,6 +267,7 @@ fn whoever_is_not_connected_or_replaced_is_told() {
         reason: "deregistered".to_owned(),
         connection: None,
         instance_id: None,
+        expected: None,
         last_seen_at: None,
         occurred_at: None,
     }));
@@ -250,7 +285,7 @@ fn registering_again_renews_and_takes_over_a_new_interval() {
     world.register("a", &json!({"heartbeatIntervalMs": 100}));
     world.pass(150);
     assert_eq!(world.health("a"), Degraded, "by the shorter interval");
-    let view = world.leases.view(&id("a")).unwrap();
+    let view = world.lease("a").unwrap();
     assert_eq!(view.due_at, view.last_seen_at + 100);
 }
 
@@ -276,10 +311,13 @@ fn a_verdict_that_could_not_be_committed_is_asked_again() {
 fn one_question_per_lease_is_open_at_a_time() {
     let mut world = World::with(&["a"]);
     world.clock.advance(1500);
-    let asks = world.leases.tick();
+    let asks = world.leases.tick(&world.state);
     assert_eq!(asks.len(), 1);
     world.clock.advance(2000);
-    assert!(world.leases.tick().is_empty(), "not answered yet");
+    assert!(
+        world.leases.tick(&world.state).is_empty(),
+        "not answered yet"
+    );
     world.execute(&asks[0].command);
     world.leases.settle(&asks[0], true, &world.state);
     assert_eq!(world.health("a"), Degraded);
@@ -291,7 +329,7 @@ fn one_question_per_lease_is_open_at_a_time() {
 fn an_answer_about_a_former_connection_touches_nothing() {
     let mut world = World::with(&["a"]);
     world.clock.advance(1500);
-    let asks = world.leases.tick();
+    let asks = world.leases.tick(&world.state);
     world.register("a", &json!({"instanceId": "one"}));
     world.register("a", &json!({"instanceId": "two"}));
     world.execute(&asks[0].command);
@@ -303,8 +341,7 @@ fn an_answer_about_a_former_connection_touches_nothing() {
 fn a_red_light_tells_its_present_grounds() {
     let mut world = World::with(&["a"]);
     world.pass(2500);
-    let server = world.state.servers.get(&id("a")).unwrap().clone();
-    let view = server.view(world.leases.view(&id("a")).as_ref());
+    let view = world.view("a");
     assert_eq!((view.health, view.missed_heartbeats), (Degraded, 2));
     assert_eq!(view.reason.as_deref(), Some("missed_heartbeats"));
     assert_eq!(
@@ -314,16 +351,81 @@ fn a_red_light_tells_its_present_grounds() {
 }
 
 #[test]
-fn a_preview_tells_the_consequence_and_changes_nothing() {
-    let world = World::with(&["a"]);
-    let verdict = |command| match command {
-        Ok(Command::ChangeHealth(change)) => change.health,
-        other => panic!("{other:?}"),
+fn a_report_has_no_effect_before_it_is_committed() {
+    let mut world = World::with(&["a"]);
+    world.is_full = true;
+    let beat = world.beat_with("a", &report(Unhealthy)).unwrap();
+    assert!(beat.change.is_some());
+    world.is_full = false;
+    assert_eq!(world.beat("a").health, Healthy, "refused is refused");
+    assert_eq!(world.health("a"), Healthy);
+}
+
+#[test]
+fn a_report_that_changes_no_verdict_is_kept_and_the_same_again_is_not() {
+    let mut world = World::with(&["a"]);
+    let slow = |detail: &str| Heartbeat {
+        detail: Some(detail.to_owned()),
+        ..report(Degraded)
     };
-    let preview = |health| verdict(world.leases.preview(&id("a"), &report(health)));
-    assert_eq!((preview(Unhealthy), preview(Healthy)), (Unhealthy, Healthy));
-    let unknown = world.leases.preview(&id("b"), &report(Healthy));
-    assert_eq!(unknown, Err(Rejection::ServerNotRegistered(id("b"))));
+    world.beat_with("a", &slow("slow")).unwrap();
+    let gone = world.beat_with("a", &slow("the database is gone")).unwrap();
+    assert!(gone.change.is_some());
+    assert_eq!(world.told.len(), 1, "one verdict");
+    let again = world.beat_with("a", &slow("the database is gone")).unwrap();
+    assert_eq!(again.change, None);
+    assert_eq!(
+        world.view("a").detail.as_deref(),
+        Some("the database is gone")
+    );
+}
+
+#[test]
+fn while_the_log_cannot_be_written_silence_shows_unsaved() {
+    let mut world = World::with(&["a"]);
+    world.is_full = true;
+    world.pass(3500);
+    let view = world.view("a");
+    assert_eq!((view.health, view.unsaved), (Unhealthy, true));
+    assert_eq!(view.reason.as_deref(), Some("missed_heartbeats"));
+    assert_eq!(
+        view.detail.as_deref(),
+        Some("no heartbeat for 3.5 s; 3 missed, expected every 1 s")
+    );
+    world.is_full = false;
+    world.pass(1000);
+    let view = world.view("a");
+    assert_eq!((view.health, view.unsaved), (Unhealthy, false));
+}
+
+#[test]
+fn each_instance_has_a_lease_and_the_best_one_counts() {
+    let mut world = World::new();
+    for name in ["one", "two"] {
+        world.register("a", &json!({"instanceId": name, "instances": "many"}));
+    }
+    world.told.clear();
+    let alive = |name: &str| Heartbeat {
+        instance_id: Some(InstanceId::parse(name).unwrap()),
+        ..Heartbeat::default()
+    };
+    for _ in 0..6 {
+        world.pass(500);
+        world.beat_with("a", &alive("two")).unwrap();
+    }
+    let view = world.view("a");
+    assert_eq!(view.health, Healthy);
+    let healths: Vec<_> = view.instances.unwrap().iter().map(|it| it.health).collect();
+    assert_eq!(healths, [Degraded, Healthy]);
+    assert!(world.told.is_empty(), "{:?}", world.told);
+    for _ in 0..6 {
+        world.pass(500);
+        world.beat_with("a", &alive("two")).unwrap();
+    }
+    assert_eq!(world.kinds(), ["server_instance_disconnected"]);
+    assert!(world.is_connected("a"));
+    let unknown = world.beat_with("a", &alive("one"));
+    assert_eq!(unknown, Err(Rejection::ServerNotRegistered(id("a"))));
 }
 
 #[test]
@@ -332,6 +434,6 @@ fn what_it_measured_last_is_shown() {
     let heartbeat = Heartbeat::from_slice(br#"{"metrics":{"queue":3}}"#).unwrap();
     world.beat_with("a", &heartbeat).unwrap();
     world.beat("a");
-    let metrics = world.leases.view(&id("a")).unwrap().metrics.unwrap();
+    let metrics = world.lease("a").unwrap().metrics.unwrap();
     assert_eq!(metrics.get("queue").map(Number::to_f64), Some(3.0));
 }

@@ -14,7 +14,11 @@ use super::{
     shapes::{Appended, EventInputs},
 };
 use crate::{
-    domain::{Command, Rejection, ServerId, health::Heartbeat},
+    domain::{
+        Command, Rejection, ServerId,
+        command::{ChangeHealth, SelfReport},
+        health::Heartbeat,
+    },
     health::Beat,
     hub::{Answer, HubError},
 };
@@ -54,7 +58,7 @@ async fn publish(
     require_events(&app)?;
     let Body { asked, is_batch } = read::read(&change)?;
     let (mut commands, mut beats) = (Vec::with_capacity(asked.len()), Vec::new());
-    for (index, asked) in asked.into_iter().enumerate() {
+    for asked in asked {
         commands.push(match asked {
             Asked::Command(command) => {
                 guest.permits(&command)?;
@@ -62,15 +66,9 @@ async fn publish(
             }
             Asked::Heartbeat(server, heartbeat) => {
                 guest.report_as(&server)?;
-                let command = app.leases.preview(&server, &heartbeat);
+                let command = reported(&server, &heartbeat);
                 beats.push((server, heartbeat));
-                command.map_err(|cause| {
-                    let rejection = Rejection::InBatch {
-                        index,
-                        cause: Box::new(cause),
-                    };
-                    refused(rejection.into(), is_batch, &guest)
-                })?
+                command
             }
         });
     }
@@ -79,7 +77,7 @@ async fn publish(
     let answer = answer.map_err(|error| refused(error, is_batch, &guest))?;
     if !answer.replayed {
         for (server, heartbeat) in beats {
-            renew(&app, &guest, &server, &heartbeat).await;
+            renew(&app, &guest, &server, heartbeat).await;
         }
     }
     Ok(answer)
@@ -87,23 +85,49 @@ async fn publish(
 
 /// Adds what only the leases know: when the server that goes or is replaced was last heard of.
 fn with_lease(app: &App, mut command: Command) -> Command {
+    let state = app.hub.state();
     match &mut command {
         Command::Register(register) => {
-            register.last_seen_at = app.leases.last_seen_at(&register.id);
+            let instance = register.instance_id.as_ref();
+            register.last_seen_at = app.leases.last_seen_at(&state, &register.id, instance);
         }
-        Command::Deregister(leave) => leave.last_seen_at = app.leases.last_seen_at(&leave.server),
+        Command::Deregister(leave) => {
+            let instance = leave.instance_id.as_ref();
+            leave.last_seen_at = app.leases.last_seen_at(&state, &leave.server, instance);
+        }
         _ => {}
     }
     command
 }
 
-/// Takes a heartbeat in whose consequence is committed. Should another heartbeat have come between, what it
-/// leads to follows by itself; should that fail, the next one leads to it again.
-async fn renew(app: &App, guest: &Guest, server: &ServerId, heartbeat: &Heartbeat) {
+/// What a heartbeat says of its instance's health. It is judged where it stands in the array, after the items before it.
+fn reported(server: &ServerId, heartbeat: &Heartbeat) -> Command {
+    Command::ChangeHealth(ChangeHealth {
+        server: server.clone(),
+        instance_id: heartbeat.instance_id.clone(),
+        connection: None,
+        lease: None,
+        report: heartbeat.health.map(|health| SelfReport {
+            health,
+            detail: heartbeat.detail.clone(),
+        }),
+        last_seen_at: None,
+        occurred_at: heartbeat.occurred_at,
+    })
+}
+
+/// Takes in that an instance is alive whose report is committed. Where its lease heals by that, it follows by itself;
+/// should that fail, the next heartbeat leads to it again.
+async fn renew(app: &App, guest: &Guest, server: &ServerId, heartbeat: Heartbeat) {
+    let alive = Heartbeat {
+        health: None,
+        detail: None,
+        ..heartbeat
+    };
     if let Ok(Beat {
         change: Some(change),
         ..
-    }) = app.leases.heartbeat(server, heartbeat)
+    }) = app.leases.heartbeat(&app.hub.state(), server, &alive)
     {
         let (by, change) = (guest.name.clone(), Command::ChangeHealth(*change));
         let followed = app.hub.execute_for(by, change, None).await;

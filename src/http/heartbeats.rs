@@ -1,5 +1,7 @@
 //! Heartbeats, alone and in batches: the hot path. No commit, no tree of values, one string for the answer;
-//! only a heartbeat that changes the verdict waits for the log.
+//! only a heartbeat that changes what is known of an instance waits for the log.
+
+use std::collections::HashSet;
 
 use axum::{
     extract::State as Shared,
@@ -17,14 +19,15 @@ use super::{
 };
 use crate::{
     domain::{
-        Command, FieldError, Json, Position, ServerId,
-        command::ChangeHealth,
+        Command, FieldError, Json, Position, ServerId, State,
+        command::{ChangeHealth, SelfReport},
         event::Health,
         health::{Heartbeat, name},
         input::Fields,
         json::JsonRef,
     },
     health::Beat,
+    hub::{Heard, HubError},
 };
 
 /// Most heartbeats of one batch.
@@ -55,8 +58,8 @@ struct HeartbeatAnswer {
 
 /// Send a heartbeat
 ///
-/// The body is optional. `404` tells a client to register again, `409` tells it that another instance has
-/// taken its place.
+/// The body is optional. Where a server has many instances, `instanceId` says whose heartbeat it is. `404` tells a
+/// client to register again, `409` tells it that another instance has taken its place.
 #[utoipa::path(
     post,
     path = "/servers/{id}/heartbeat",
@@ -77,17 +80,26 @@ async fn heartbeat(
 ) -> Result<Response, Problem> {
     guest.report_as(&server)?;
     let heartbeat = read_one(&body)?;
-    let mut beat = app.leases.heartbeat(&server, &heartbeat)?;
+    let mut beat = app
+        .leases
+        .heartbeat(&app.hub.state(), &server, &heartbeat)?;
     app.metrics.heartbeats.inc();
-    let last = match beat.change.take() {
-        None => head(&app),
-        Some(change) => {
-            app.hub
-                .execute_for(guest.name.clone(), Command::ChangeHealth(*change), None)
-                .await?
-                .last
+    let mut last = head(&app);
+    if let Some(change) = beat.change.take() {
+        let is_report = change.report.is_some();
+        let heard = vec![Command::ChangeHealth(*change)];
+        match app.hub.hear(guest.name.clone(), heard).await {
+            Ok(done) => {
+                last = done.last;
+                for heard in done.heard {
+                    beat.health = heard?;
+                }
+            }
+            // It is alive, and the hub knows; that no event says so yet is the log's trouble.
+            Err(HubError::Append(_)) if !is_report => {}
+            Err(cause) => return Err(cause.into()),
         }
-    };
+    }
     let mut text = String::with_capacity(80);
     text.push('{');
     write_members(&mut text, &beat);
@@ -148,30 +160,35 @@ async fn heartbeats(
     let body = read_value(&body)?;
     let items = read_batch(body.root())?;
     let mut results: Vec<Outcome> = Vec::with_capacity(items.len());
-    let mut changes = Vec::new();
+    let (mut changes, mut of) = (Vec::new(), Vec::new());
+    let mut awaited: HashSet<ServerId> = HashSet::new();
+    let state = app.hub.state();
     for (at, &item) in items.iter().enumerate() {
-        let outcome = take_in(&app, &guest, item, &format!("/{at}"));
-        if let Ok((_, beat)) = &outcome.0
+        let mut outcome = take_in(&app, &guest, &state, item, &format!("/{at}"), &awaited);
+        if let Ok((id, beat)) = &mut outcome.0
             && let Some(change) = &beat.change
         {
+            awaited.insert(id.clone());
             changes.push(Command::ChangeHealth(ChangeHealth::clone(change)));
+            of.push(at);
         }
         results.push(outcome);
     }
     let mut last = head(&app);
     if !changes.is_empty() {
-        // A verdict can't be refused, so that only the log can fail them, and then all of them alike.
-        match app
-            .hub
-            .execute_all_for(guest.name.clone(), changes, None)
-            .await
-        {
-            Ok(done) => last = done.last,
+        match app.hub.hear(guest.name.clone(), changes).await {
+            Ok(done) => {
+                last = done.last;
+                for (at, heard) in of.into_iter().zip(done.heard) {
+                    results[at].hear(heard);
+                }
+            }
             Err(cause) => {
+                let is_logs = matches!(cause, HubError::Append(_));
                 let problem = Problem::from(cause);
                 results
                     .iter_mut()
-                    .for_each(|outcome| outcome.fail(&problem));
+                    .for_each(|outcome| outcome.fail(&problem, is_logs));
             }
         }
     }
@@ -191,9 +208,23 @@ async fn heartbeats(
 struct Outcome(Result<(ServerId, Beat), Box<Problem>>);
 
 impl Outcome {
-    /// It waited for a commit that failed.
-    fn fail(&mut self, problem: &Problem) {
-        if self.0.as_ref().is_ok_and(|(_, beat)| beat.change.is_some()) {
+    /// What it waited for is committed, or was refused meanwhile.
+    fn hear(&mut self, heard: Heard) {
+        match (heard, &mut self.0) {
+            (Ok(health), Ok((_, beat))) => beat.health = health,
+            (Err(rejection), Ok(_)) => self.0 = Err(Box::new(rejection.into())),
+            (_, Err(_)) => {}
+        }
+    }
+
+    /// It waited for a commit that failed. A report is refused then; but that an instance is alive is known, though the
+    /// log can't say so yet.
+    fn fail(&mut self, problem: &Problem, is_logs: bool) {
+        let waits = |beat: &Beat| {
+            let change = beat.change.as_deref();
+            change.is_some_and(|change| change.report.is_some() || !is_logs)
+        };
+        if self.0.as_ref().is_ok_and(|(_, beat)| waits(beat)) {
             self.0 = Err(Box::new(problem.clone()));
         }
     }
@@ -235,13 +266,35 @@ struct Refused<'a> {
     errors: &'a [FieldError],
 }
 
-fn take_in(app: &App, guest: &Guest, item: JsonRef<'_>, base: &str) -> Outcome {
+/// One of a batch. After another that waits for a commit, all of the same server wait in turn.
+fn take_in(
+    app: &App,
+    guest: &Guest,
+    state: &State,
+    item: JsonRef<'_>,
+    base: &str,
+    awaited: &HashSet<ServerId>,
+) -> Outcome {
     let taken = read_item(item, base)
         .map_err(Problem::from)
         .and_then(|(id, heartbeat)| {
             guest.report_as(&id)?;
-            let beat = app.leases.heartbeat(&id, &heartbeat)?;
+            let mut beat = app.leases.heartbeat(state, &id, &heartbeat)?;
             app.metrics.heartbeats.inc();
+            if beat.change.is_none() && awaited.contains(&id) {
+                beat.change = Some(Box::new(ChangeHealth {
+                    server: id.clone(),
+                    instance_id: heartbeat.instance_id,
+                    connection: None,
+                    lease: None,
+                    report: heartbeat.health.map(|health| SelfReport {
+                        health,
+                        detail: heartbeat.detail,
+                    }),
+                    last_seen_at: None,
+                    occurred_at: heartbeat.occurred_at,
+                }));
+            }
             Ok((id, beat))
         });
     Outcome(taken.map_err(Box::new))

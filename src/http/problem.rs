@@ -218,7 +218,15 @@ impl Problem {
             Rejection::InstanceReplaced(_) => Self::conflict(
                 "instance-replaced",
                 "Another instance has taken the server's place",
-                format!("{detail}; this one should stop"),
+                format!(
+                    "{detail}; this one should stop, unless several are meant to serve at once: then all of them \
+                     register with \"instances\": \"many\""
+                ),
+            ),
+            Rejection::InstanceGone { .. } => Self::conflict(
+                "instance-gone",
+                "The instance has said that it goes",
+                format!("{detail}; one that comes later registers under an instanceId of its own"),
             ),
             Rejection::WorkflowNotFound(_) => Self::not_found("workflow-not-found", detail),
             Rejection::WorkflowExists(_) => Self::conflict(
@@ -658,6 +666,7 @@ mod tests {
             body: Some(Json::of(&json!({"id": "lms"}))),
             last,
             replayed: true,
+            heard: Vec::new(),
         };
         let response = answer.into_response();
         assert_eq!(response.status(), 201);
@@ -670,6 +679,7 @@ mod tests {
             body: None,
             last,
             replayed: false,
+            heard: Vec::new(),
         }
         .into_response();
         assert_eq!(response.status(), 204);

@@ -40,7 +40,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// Register a server
 ///
 /// New or back: `201`. Connected already: `200`, its lease is renewed, and `server_updated` tells what
-/// changed. Another `instanceId` takes the place of the old one: `201`; none matches any.
+/// changed. Another `instanceId` takes the place of the old one, or joins it where `instances` is `many`: `201`; none
+/// matches any. `host`, `pid` and `client` tell of the instance's process. An instance that has already said that it
+/// goes is refused: `409` `instance-gone`.
 #[utoipa::path(
     post,
     path = "/servers",
@@ -58,6 +60,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     responses(
         (status = 201, description = "New, back, or in another's place", body = ServerView),
         (status = 200, description = "It was connected; its lease is renewed", body = ServerView),
+        (status = 409, description = "`instance-gone`"),
     )
 )]
 async fn register(
@@ -68,7 +71,10 @@ async fn register(
     let body = change.required()?;
     let new_id = || ServerId::from_uuid(uuid::Uuid::now_v7());
     let mut register = Register::parse(body, "", new_id)?;
-    register.last_seen_at = app.leases.last_seen_at(&register.id);
+    let instance = register.instance_id.as_ref();
+    register.last_seen_at = app
+        .leases
+        .last_seen_at(&app.hub.state(), &register.id, instance);
     let command = Command::Register(Box::new(register));
     app.execute(&guest, command, change.key).await
 }
@@ -117,8 +123,8 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             Looked::At(server) => {
                 let id = &server.connection.id;
                 after = Some(id.clone());
-                let lease = app.leases.view(id).map(Box::new);
-                Found::One(Thing::Server(server.clone(), lease), id.to_string())
+                let view = Arc::new(view(&app, server).listed());
+                Found::One(Thing::Server(view), id.to_string())
             }
             Looked::Tired(server) => {
                 after = Some(server.connection.id.clone());
@@ -153,15 +159,15 @@ async fn get(
     let Some(server) = server else {
         return Err(Rejection::ServerNotFound(id).into());
     };
-    let lease = app.leases.view(&id).map(Box::new);
-    app.makers()
-        .json(Single::of(Thing::Server(server.clone(), lease)))
+    let view = Arc::new(view(&app, server));
+    app.makers().json(Single::of(Thing::Server(view)))
 }
 
 /// Deregister a server
 ///
 /// Of a server that is gone already: `204` again. With `instanceId`, only that instance is meant: one that
-/// has been replaced doesn't take its successor down.
+/// has been replaced doesn't take its successor down, and one that isn't known (yet) is remembered for a minute, in which
+/// it can't register. With `expected=false` it counts as lost until it returns or is deregistered as expected.
 #[utoipa::path(
     delete,
     path = "/servers/{id}",
@@ -169,7 +175,8 @@ async fn get(
     params(
         ("id" = String, Path, example = "lms-server-001"),
         ("reason" = Option<String>, Query, description = "Why it goes, in your words; `deregistered` by default. `heartbeat_timeout` and `replaced` are the hub's own to say", example = "upgrade"),
-        ("instanceId" = Option<String>, Query, description = "Which run of it goes"),
+        ("instanceId" = Option<String>, Query, description = "Which instance of it goes; without, all of it"),
+        ("expected" = Option<bool>, Query, description = "`false`: it crashed. By default what the reason says: `true`, but for `probe_failed`"),
     ),
     responses((status = 204, description = "It is gone"), (status = 404, description = "`server-not-found`"))
 )]
@@ -179,7 +186,7 @@ async fn deregister(
     PathId(server): PathId<ServerId>,
     query: Query,
 ) -> Result<Answer, Problem> {
-    query.only(&["reason", "instanceId"], &[])?;
+    query.only(&["reason", "instanceId", "expected"], &[])?;
     let reason = check_reason(query.one("reason").unwrap_or_default())
         .map_err(|wrong| Problem::query(format!("reason {wrong}")))?;
     let instance_id = query
@@ -187,15 +194,31 @@ async fn deregister(
         .map(InstanceId::parse)
         .transpose()
         .map_err(|wrong| Problem::query(format!("instanceId {wrong}")))?;
+    let expected = match query.one("expected") {
+        None | Some("") => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(other) => return Err(unknown_word("expected", other, "true or false")),
+    };
+    let state = app.hub.state();
     let command = Command::Deregister(Deregister {
-        last_seen_at: app.leases.last_seen_at(&server),
+        last_seen_at: app
+            .leases
+            .last_seen_at(&state, &server, instance_id.as_ref()),
         reason: reason.to_owned(),
         server,
         connection: None,
         instance_id,
+        expected,
         occurred_at: None,
     });
     app.execute(&guest, command, None).await
+}
+
+/// A server with what its leases say.
+pub(super) fn view(app: &App, server: &Server) -> ServerView {
+    let leases = app.leases.views(server, app.hub.trouble().is_some());
+    server.view(&leases, app.hub.lived_ms())
 }
 
 fn read_filters(query: &Query) -> Result<ServerQuery, Problem> {

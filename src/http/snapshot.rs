@@ -28,7 +28,7 @@ use crate::{
     domain::{
         Position, ServerId, State, WorkflowId,
         event::{Health, Pattern},
-        server::{LeaseView, Server, ServerView},
+        server::{Server, ServerView},
         workflow::{Workflow, WorkflowView},
     },
     door::Access,
@@ -136,7 +136,7 @@ impl Snapshot {
 #[derive(Clone)]
 enum Item {
     Pattern(Arc<Pattern>),
-    Server(Arc<Server>, Option<Box<LeaseView>>),
+    Server(Arc<ServerView>),
     Workflow(Arc<Workflow>),
 }
 
@@ -170,7 +170,7 @@ impl Item {
     fn list(&self) -> List {
         match self {
             Self::Pattern(_) => List::Patterns,
-            Self::Server(..) => List::Servers,
+            Self::Server(_) => List::Servers,
             Self::Workflow(_) => List::Workflows,
         }
     }
@@ -214,10 +214,9 @@ impl Walk {
             let is_wanted = |server: &Arc<Server>| snapshot.wants_server(server);
             match look(state.servers.after(after.as_ref()), is_wanted) {
                 Looked::At(server) => {
-                    let id = &server.connection.id;
-                    *after = Some(id.clone());
-                    let lease = snapshot.app.leases.view(id).map(Box::new);
-                    return Met::One(Item::Server(server.clone(), lease));
+                    *after = Some(server.connection.id.clone());
+                    let view = super::servers::view(&snapshot.app, server).listed();
+                    return Met::One(Item::Server(Arc::new(view)));
                 }
                 Looked::Tired(server) => {
                     *after = Some(server.connection.id.clone());

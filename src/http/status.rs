@@ -14,7 +14,7 @@ use crate::{
         Json, Position, State, event::Health, status::ServerCounts, workflow::WorkflowStatus,
     },
     door::Access,
-    health::SelfSuspect,
+    health::{SelfSuspect, Starved},
     hub::ClockJump,
     readiness::Reason,
 };
@@ -70,6 +70,13 @@ pub struct StatusView {
     /// The hub doubts itself: most of the fleet fell silent at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub self_suspect: Option<SelfSuspect>,
+    /// The hub gets too little CPU time: its own timers are late.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starved: Option<Starved>,
+    /// The log can't be written, so that no event says this yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub unsaved: bool,
     /// The wall clock jumped forward, so pruning by age rests for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_jump: Option<ClockJump>,
@@ -142,12 +149,19 @@ impl StatusView {
     }
 
     fn whole(app: &App, state: &State) -> Self {
-        let now = app.hub.clock().wall_ms();
-        let counts = state.servers.counts_at(now, app.hub.policy());
+        let lived = app.hub.lived_ms();
+        let mut counts = state.servers.counts_at(lived, app.hub.policy());
+        let mut status = state.status_at(lived, app.hub.policy());
+        let turned = unsaved_turns(app, state);
+        let unsaved = turned != 0;
+        if unsaved {
+            counts.healthy = counts.healthy.saturating_add_signed(turned);
+            status = counts.status();
+        }
         let tally = state.servers.tally();
         let (completed_workflows, failed_workflows) = state.workflows.ended();
         Self {
-            status: counts.status(),
+            status,
             connected_servers: counts.connected,
             healthy_servers: counts.healthy,
             lost_servers: counts.lost,
@@ -164,11 +178,31 @@ impl StatusView {
                 .map(|pattern| pattern.name.clone())
                 .collect(),
             self_suspect: app.leases.suspect(),
+            starved: app.leases.starved(),
+            unsaved,
             clock_jump: app.hub.clock_jump(),
             last_event_id: app.hub.name(state.sequence),
             uptime_ms: app.hub.clock().mono_ms(),
         }
     }
+}
+
+/// How many servers more (or fewer) are healthy than the state says, for the log can't be written. Nobody is asked while
+/// it can.
+fn unsaved_turns(app: &App, state: &State) -> i64 {
+    if app.hub.trouble().is_none() {
+        return 0;
+    }
+    let connected = state
+        .servers
+        .after(None)
+        .filter(|server| server.is_connected());
+    connected
+        .map(|server| {
+            let shown = super::servers::view(app, server).health;
+            i64::from(shown == Health::Healthy) - i64::from(server.health == Health::Healthy)
+        })
+        .sum()
 }
 
 /// The whole in numbers
@@ -284,7 +318,7 @@ fn measure(app: &App) {
     let tally = state.servers.tally();
     let lost = state
         .servers
-        .counts_at(app.hub.clock().wall_ms(), app.hub.policy())
+        .counts_at(app.hub.lived_ms(), app.hub.policy())
         .lost;
     let by_health = [
         ("healthy", tally.healthy),

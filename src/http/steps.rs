@@ -155,7 +155,7 @@ async fn wait_for_steps(app: &App, query: &StepQuery, wait: Duration) -> StepsPa
     let deadline = Instant::now() + wait;
     let look = || {
         let state = app.hub.state();
-        let now = app.hub.clock().wall_ms();
+        let now = app.hub.lived_ms();
         state.workflows.steps_page(query, now, app.hub.policy())
     };
     if wait.is_zero() {

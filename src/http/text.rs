@@ -13,7 +13,7 @@ use crate::{
     domain::{
         Json,
         event::Pattern,
-        server::{LeaseView, Server},
+        server::ServerView,
         workflow::{FoundStep, Workflow},
     },
     door::Access,
@@ -30,8 +30,8 @@ pub(super) const LOOKS: usize = 2000;
 
 /// A thing of the state, shared with it.
 pub(super) enum Thing {
-    /// A server, with what its lease knew.
-    Server(Arc<Server>, Option<Box<LeaseView>>),
+    /// A server, with what its leases knew.
+    Server(Arc<ServerView>),
     /// A workflow and its steps.
     Workflow(Arc<Workflow>),
     /// The same with its definition.
@@ -146,7 +146,7 @@ impl<P: Parts> Source for Text<P> {
 /// What is written as one.
 enum Atom {
     Words(String),
-    Server(Arc<Server>, Option<Box<LeaseView>>),
+    Server(Arc<ServerView>),
     /// A workflow's own, by its place.
     Step(Arc<Workflow>, u32),
     Work(FoundStep, Arc<Access>),
@@ -159,9 +159,7 @@ impl Atom {
         match self {
             Self::Words(words) => out.write_all(words.as_bytes()),
             Self::Json(json) => out.write_all(json.as_str().as_bytes()),
-            Self::Server(server, lease) => {
-                serde_json::to_writer(out, &server.view(lease.as_deref())).map_err(io::Error::from)
-            }
+            Self::Server(server) => serde_json::to_writer(out, &**server).map_err(io::Error::from),
             Self::Step(workflow, place) => {
                 serde_json::to_writer(out, &workflow.step_view_at(*place)).map_err(io::Error::from)
             }
@@ -193,7 +191,7 @@ impl Unfolding {
                 let definition = workflow.definition().cloned();
                 return Self::workflow(workflow, definition);
             }
-            Thing::Server(server, lease) => Atom::Server(server, lease),
+            Thing::Server(server) => Atom::Server(server),
             Thing::Step(step, access) => Atom::Work(step, access),
             Thing::Pattern(pattern) => Atom::Pattern(pattern),
         };

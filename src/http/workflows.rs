@@ -99,7 +99,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     let mut after: Option<WorkflowId> = app.opened(CURSORS, query.one("cursor"))?;
     let limit = limit(&query)?;
     let within = guest.seen_workflows().map(<[WorkflowId]>::to_vec);
-    let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
+    let (state, now) = (app.hub.state(), app.hub.lived_ms());
     let (makers, seal) = (app.makers().clone(), app.sealer(CURSORS));
     let find = move || {
         let is_wanted = |workflow: &Arc<Workflow>| {
@@ -138,7 +138,7 @@ async fn one(
     PathId(id): PathId<WorkflowId>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let (state, now) = (app.hub.state(), app.hub.clock().wall_ms());
+    let (state, now) = (app.hub.state(), app.hub.lived_ms());
     match state.workflows.get_at(&id, now, app.hub.policy()) {
         Some(workflow) if guest.sees_workflow(&id) => app
             .makers()

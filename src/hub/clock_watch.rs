@@ -13,12 +13,17 @@ pub(super) struct ClockWatch {
     suspended_until_mono_ms: u64,
     /// By how much the wall clock jumped forward, while that isn't taken for granted.
     doubted_ms: i64,
+    /// How much of the time in which no hub ran is in doubt, until the clock has shown it for an hour.
+    away_ms: i64,
+    away_until_mono_ms: u64,
 }
 
 impl ClockWatch {
-    /// From now on.
-    pub(super) fn new(hub: &Hub) -> Self {
+    /// From now on; `away_ms` of the time before is in doubt.
+    pub(super) fn new(hub: &Hub, away_ms: i64) -> Self {
         Self {
+            away_ms,
+            away_until_mono_ms: hub.clock().mono_ms().saturating_add(SUSPENSION_MS),
             wall_ms: hub.clock().wall_ms(),
             mono_ms: hub.clock().mono_ms(),
             suspended_until_mono_ms: 0,
@@ -54,6 +59,12 @@ impl ClockWatch {
         let jumped_ms = self.jumped(wall_ms, mono_ms);
         self.doubted_ms = self.doubt(wall_ms, mono_ms);
         (self.wall_ms, self.mono_ms) = (wall_ms, mono_ms);
+        if jumped_ms < -JUMP_MS {
+            self.away_ms = self.away_ms.saturating_add(jumped_ms).max(0);
+        }
+        if self.away_ms > 0 && mono_ms >= self.away_until_mono_ms {
+            hub.0.age.grant(std::mem::take(&mut self.away_ms));
+        }
         if jumped_ms > JUMP_MS {
             self.suspended_until_mono_ms = mono_ms.saturating_add(SUSPENSION_MS);
             let suspended_until = wall_ms.saturating_add_unsigned(SUSPENSION_MS);
@@ -114,7 +125,7 @@ mod tests {
     fn a_jump_of_the_wall_clock_suspends_pruning_by_age_for_an_hour() {
         let clock = Clock::frozen(0, 1_000_000);
         let (hub, _idle) = hub(clock.clone());
-        let mut watch = ClockWatch::new(&hub);
+        let mut watch = ClockWatch::new(&hub, 0);
         let mut look = |after_ms: u32| {
             clock.advance(after_ms);
             watch.look(&hub);
@@ -138,7 +149,7 @@ mod tests {
     fn jumps_of_the_wall_clock_make_nothing_older() {
         let clock = Clock::frozen(0, 1_000_000);
         let (hub, _idle) = hub(clock.clone());
-        let mut watch = ClockWatch::new(&hub);
+        let mut watch = ClockWatch::new(&hub, 0);
         clock.advance(10_000);
         assert_eq!(watch.believed_ms(&hub), 1_010_000);
         clock.shift_wall(500_000);

@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Answer, HubError, IdempotencyKey, Work};
 use crate::{
     domain::{
-        Command, Event, Json, NewEvent, Policy, Position, Rejection, Reply, ServerId, State,
-        server::LeaseView,
+        Command, Event, InstanceId, Json, NewEvent, Note, Policy, Position, Rejection, Reply,
+        ServerId, State, event::Health, server::LeaseView,
     },
     event_log::{Epochs, KeyHash, Remembered},
 };
@@ -20,8 +20,14 @@ pub(super) struct Draft<'a> {
     pub(super) events: Vec<Event>,
     /// The answers to keep for repeats.
     pub(super) answers: Vec<Remembered>,
-    /// Connected servers that registered again.
-    pub(super) renewed: Vec<ServerId>,
+    /// What is kept beside the log, in order.
+    pub(super) notes: Vec<Note>,
+    /// Connected instances that registered again.
+    pub(super) renewed: Vec<(ServerId, Option<InstanceId>)>,
+    /// Connections that ended.
+    pub(super) ended: Vec<u64>,
+    /// By how much the log has it that the wall clock is ahead.
+    recorded_offset_ms: i64,
     in_batch: HashMap<KeyHash, (KeyHash, Answer)>,
     /// Whose request is carried out, by name: `by` of all that happens for it.
     by: Option<Arc<str>>,
@@ -32,8 +38,22 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Begins on a copy of the state, which is a few pointers.
-    pub(super) fn new(state: State, policy: &'a Policy, epochs: &'a Epochs, now: i64) -> Self {
+    pub(super) fn new(
+        state: State,
+        policy: &'a Policy,
+        epochs: &'a Epochs,
+        now: i64,
+        clock_offset_ms: i64,
+    ) -> Self {
+        let recorded_offset_ms = state.clock_offset_ms;
+        let state = State {
+            clock_offset_ms,
+            ..state
+        };
         Self {
+            recorded_offset_ms,
+            notes: Vec::new(),
+            ended: Vec::new(),
             state,
             events: Vec::new(),
             answers: Vec::new(),
@@ -76,15 +96,22 @@ impl<'a> Draft<'a> {
         key: Option<&IdempotencyKey>,
     ) -> Result<Answer, HubError> {
         let (before, first) = (self.state.clone(), self.events.len());
+        let (notes, ended, renewed) = (self.notes.len(), self.ended.len(), self.renewed.len());
+        let recorded = self.recorded_offset_ms;
         let answer = match work {
             Work::One(command) => self.one(command),
             Work::All(commands) => self.all(commands),
+            Work::Each(commands) => Ok(self.each(commands)),
         };
         let answer = match answer {
             Ok(answer) => answer,
             Err(rejection) => {
                 self.state = before;
                 self.events.truncate(first);
+                self.notes.truncate(notes);
+                self.ended.truncate(ended);
+                self.renewed.truncate(renewed);
+                self.recorded_offset_ms = recorded;
                 return Err(rejection.into());
             }
         };
@@ -95,6 +122,11 @@ impl<'a> Draft<'a> {
             self.let_follow();
         }
         Ok(answer)
+    }
+
+    /// Whether there is anything to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.notes.is_empty()
     }
 
     /// Carries out what follows from earlier events elsewhere, until nothing is due.
@@ -159,18 +191,58 @@ impl<'a> Draft<'a> {
         Ok(self.answer(202, Some(ids(&places)), last))
     }
 
+    /// Each in turn. What is refused changes nothing and doesn't hold up the others.
+    fn each(&mut self, commands: &[Command]) -> Answer {
+        let mut last = None;
+        let heard = commands.iter().map(|command| {
+            let (reply, place) = self.decide(command)?;
+            last = place.or(last);
+            Ok(match reply {
+                Reply::Heard { health, .. } => health,
+                _ => Health::Healthy,
+            })
+        });
+        let heard = heard.collect();
+        Answer {
+            heard,
+            ..self.answer(200, None, last)
+        }
+    }
+
     fn decide(&mut self, command: &Command) -> Result<(Reply, Option<Position>), Rejection> {
         let decision = self.state.decide(command, self.policy, self.now)?;
-        if let Reply::Server { id, created: false } = &decision.reply {
-            self.renewed.push(id.clone());
+        if let Reply::Server {
+            id,
+            instance,
+            created: false,
+        } = &decision.reply
+        {
+            self.renewed.push((id.clone(), instance.clone()));
         }
-        Ok((decision.reply, self.happen(decision.events)))
+        let last = self.happen(decision.events);
+        if let Some(note) = decision.reply.note() {
+            self.keep(note.clone());
+            let lived = self.state.moment(self.now).lived;
+            while let Some(stale) = self.state.servers.stale_farewell(lived) {
+                self.keep(stale);
+            }
+        }
+        Ok((decision.reply, last))
+    }
+
+    fn keep(&mut self, note: Note) {
+        self.state.note(&note);
+        self.notes.push(note);
     }
 
     fn happen(&mut self, events: Vec<NewEvent>) -> Option<Position> {
         let mut last = None;
         for mut what in events {
             what.by = self.by.clone();
+            if self.state.clock_offset_ms != self.recorded_offset_ms {
+                self.recorded_offset_ms = self.state.clock_offset_ms;
+                what.private.clock_offset_ms = Some(self.recorded_offset_ms);
+            }
             let position = Position {
                 epoch: self.epochs.current(),
                 sequence: self.state.sequence + 1,
@@ -180,6 +252,12 @@ impl<'a> Draft<'a> {
                 timestamp: self.now,
                 what,
             };
+            for over in self.state.servers.ended_by(&event) {
+                self.ended.push(over.connection);
+                self.notes.push(Note::Over {
+                    connection: over.connection,
+                });
+            }
             self.state.evolve(&event, self.policy);
             self.events.push(event);
             last = Some(position);
@@ -194,6 +272,7 @@ impl<'a> Draft<'a> {
             body,
             last,
             replayed: false,
+            heard: Vec::new(),
         }
     }
 
@@ -203,19 +282,14 @@ impl<'a> Draft<'a> {
         match reply {
             Reply::Server {
                 id,
+                instance,
                 created: is_new,
             } => {
                 let body = state.servers.get(id).map(|server| {
-                    let lease = LeaseView {
-                        last_seen_at: self.now,
-                        due_at: self
-                            .now
-                            .saturating_add_unsigned(server.heartbeat_interval_ms),
-                        missed_heartbeats: 0,
-                        metrics: None,
-                        grounds: None,
-                    };
-                    Json::of(&server.view(Some(&lease)))
+                    let own = server.instances.get(instance.as_ref());
+                    let lease = own.map(|own| (own.connection, LeaseView::fresh(own, self.now)));
+                    let leases: Vec<_> = lease.into_iter().collect();
+                    Json::of(&server.view(&leases, state.moment(self.now).lived))
                 });
                 (created(*is_new), body)
             }
@@ -241,7 +315,7 @@ impl<'a> Draft<'a> {
                 state.patterns.get(name).map(|pattern| Json::of(&**pattern)),
             ),
             Reply::Appended => (202, None),
-            Reply::Done => (204, None),
+            Reply::Heard { .. } | Reply::Noted(_) | Reply::Done => (204, None),
         }
     }
 

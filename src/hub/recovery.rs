@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
-    domain::{Event, Policy, State},
-    event_log::{Item, LogReader, Order, ReadError, ReadRange},
+    domain::{Event, Note, Policy, State},
+    event_log::{Item, LogReader, Order, ReadError, ReadRange, SavedNote},
     filter::Filter,
 };
 
@@ -34,9 +34,11 @@ pub(super) struct Recovered {
     pub(super) state: State,
     /// The last event in the snapshot that it was made of.
     pub(super) snapshot: u64,
+    /// Notes that belong to nothing in it any more.
+    pub(super) stale: Vec<SavedNote>,
 }
 
-/// Folds the log. Damaged events are told by their sequence and passed over: they may have changed nothing,
+/// Folds the log, then what is kept beside it. Damaged events are told by their sequence and passed over: they may have changed nothing,
 /// and a hub that refuses to start helps nobody.
 pub(super) fn recover(reader: &dyn LogReader, policy: &Policy) -> Result<Recovered, RecoveryError> {
     let mut state = State::default();
@@ -89,10 +91,38 @@ pub(super) fn recover(reader: &dyn LogReader, policy: &Policy) -> Result<Recover
         "recovered the state at event {}",
         info.head
     );
+    let stale = take_notes(reader, &mut state)?;
     Ok(Recovered {
         state,
         snapshot: from,
+        stale,
     })
+}
+
+/// Takes in what is kept beside the log. What belongs to a connection that is over is to be dropped.
+fn take_notes(reader: &dyn LogReader, state: &mut State) -> Result<Vec<SavedNote>, ReadError> {
+    let mut stale = Vec::new();
+    for saved in reader.load_notes()? {
+        let note = saved.body.as_deref().map(Note::read);
+        let fits = match note {
+            Some(Ok(note)) => state.note(&note),
+            Some(Err(cause)) => {
+                warn!(
+                    "the note {} can't be read ({cause}), and is dropped",
+                    saved.key
+                );
+                false
+            }
+            None => false,
+        };
+        if !fits {
+            stale.push(SavedNote {
+                body: None,
+                ..saved
+            });
+        }
+    }
+    Ok(stale)
 }
 
 /// Events looked at in one read.

@@ -15,8 +15,8 @@ use super::{
     snapshots::Snapshots,
 };
 use crate::{
-    domain::{Command, Record, State, event::Texts},
-    event_log::{AppendError, LogWriter, Retention},
+    domain::{Command, Note, Record, State, event::Texts},
+    event_log::{AppendError, LogWriter, Retention, SavedNote},
     tail::Tail,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Writer {
     watch: ClockWatch,
     more_to_prune: bool,
     pruned_at: Instant,
+    /// Notes that belong to nothing any more, to be dropped with the next commit.
+    stale: Vec<SavedNote>,
 }
 
 /// Whether the thread goes on.
@@ -53,9 +55,11 @@ impl Writer {
             retention,
             tail,
             snapshot,
+            stale,
+            doubted_ms,
         } = idle;
         let snapshots = Snapshots::new(snapshot);
-        let watch = ClockWatch::new(&hub);
+        let watch = ClockWatch::new(&hub, doubted_ms);
         Self {
             hub,
             log: writer,
@@ -67,6 +71,7 @@ impl Writer {
             watch,
             more_to_prune: false,
             pruned_at: Instant::now(),
+            stale,
         }
     }
 
@@ -162,14 +167,15 @@ impl Writer {
         let now = shared.clock.wall_ms();
         let believed = self.watch.believed_ms(&self.hub);
         let before = shared.state.load_full();
-        let mut draft = Draft::new(State::clone(&before), &shared.policy, &epochs, now);
+        let offset = shared.age.offset_ms(&shared.clock, before.clock_offset_ms);
+        let mut draft = Draft::new(State::clone(&before), &shared.policy, &epochs, now, offset);
         let outcomes: Vec<_> = batch
             .iter()
             .map(|change| decide(&mut *self.log, &mut draft, change, believed))
             .collect();
         draft.let_follow();
 
-        if !draft.events.is_empty() {
+        if !draft.is_empty() {
             let texts: Vec<Texts> = draft
                 .events
                 .iter()
@@ -180,27 +186,34 @@ impl Writer {
                 .zip(&draft.events)
                 .map(|(texts, event)| texts.record(event))
                 .collect();
-            if let Err(cause) = self.log.append(&records, &draft.answers) {
+            let mut notes: Vec<SavedNote> = draft.notes.iter().map(saved).collect();
+            notes.extend(self.stale.iter().cloned());
+            if let Err(cause) = self.log.append_noting(&records, &draft.answers, &notes) {
                 drop(records);
                 drop(draft);
                 return self.refuse(batch, cause, now);
             }
+            self.stale.clear();
             self.note_writable();
             self.count(&records, started.elapsed());
             // First the state, so that who hears of an event finds it there; then the streams, which have
             // the longest way; last those who ask for more.
             shared.state.store(Arc::new(draft.state));
-            self.tail.publish(&records, &epochs);
+            if !records.is_empty() {
+                self.tail.publish(&records, &epochs);
+            }
             let state = shared.state.load();
             for observer in &self.observers {
                 observer.committed(&state, &draft.events);
+                observer.ended(&draft.ended);
             }
             shared.waiters.committed(&state, &draft.events);
         }
-        for server in &draft.renewed {
-            self.observers
-                .iter()
-                .for_each(|observer| observer.renewed(server));
+        let state = shared.state.load();
+        for (server, instance) in &draft.renewed {
+            for observer in &self.observers {
+                observer.renewed(&state, server, instance.as_ref());
+            }
         }
         for (change, outcome) in batch.drain(..).zip(outcomes) {
             // Nobody may be waiting any more.
@@ -220,9 +233,10 @@ impl Writer {
         let believed = self.watch.believed_ms(&self.hub);
         for change in batch.drain(..) {
             let state = State::clone(&shared.state.load());
-            let mut draft = Draft::new(state, &shared.policy, &epochs, now);
+            let offset = shared.age.offset_ms(&shared.clock, state.clock_offset_ms);
+            let mut draft = Draft::new(state, &shared.policy, &epochs, now, offset);
             let outcome = decide(&mut *self.log, &mut draft, &change, believed);
-            let outcome = if draft.events.is_empty() {
+            let outcome = if draft.is_empty() {
                 outcome
             } else {
                 Err(HubError::Append(cause.clone()))
@@ -357,6 +371,7 @@ fn decide(
                     body: first.body,
                     last,
                     replayed: false,
+                    heard: Vec::new(),
                 };
                 return replayed(first.request == key.request, answer);
             }
@@ -370,6 +385,13 @@ fn decide(
         }
     }
     draft.carry_out(&change.work, change.key.as_ref(), change.by.as_ref())
+}
+
+fn saved(note: &Note) -> SavedNote {
+    SavedNote {
+        key: note.key(),
+        body: note.body(),
+    }
 }
 
 /// A command of the hub's own, whose answer nobody waits for.
@@ -386,7 +408,7 @@ impl Work {
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::All(commands) => commands.len(),
+            Self::All(commands) | Self::Each(commands) => commands.len(),
         }
     }
 }

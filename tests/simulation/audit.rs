@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use timeback_events::domain::{
-    Event, EventData, ServerId, State, StepId, WorkflowId,
-    event::{Health, Pattern, StepDeclaration, WorkflowStarted},
+    Event, EventData, InstanceId, ServerId, State, StepId, WorkflowId,
+    event::{Connection, Health, Pattern, StepDeclaration, WorkflowStarted},
     pattern::BUILT_IN,
     workflow::{StepStatus, Workflow, WorkflowStatus},
 };
@@ -12,6 +12,7 @@ use timeback_events::domain::{
 pub(crate) struct Audit {
     sequence: u64,
     connected: BTreeMap<ServerId, Health>,
+    instances: BTreeSet<(ServerId, Option<InstanceId>)>,
     lost: BTreeSet<ServerId>,
     announced: Health,
     flows: BTreeMap<WorkflowId, Flow>,
@@ -60,6 +61,7 @@ impl Audit {
         Self {
             sequence: 0,
             connected: BTreeMap::new(),
+            instances: BTreeSet::new(),
             lost: BTreeSet::new(),
             announced: Health::Healthy,
             flows: BTreeMap::new(),
@@ -83,12 +85,34 @@ impl Audit {
             EventData::ServerConnected(data) => {
                 let id = data.connection.id.clone();
                 self.lost.remove(&id);
+                let first = (id.clone(), data.connection.instance_id.clone());
+                assert!(self.instances.insert(first), "an instance twice: {data:?}");
                 let before = self.connected.insert(id, Health::Healthy);
                 assert_eq!(before, None, "connected twice: {data:?}");
             }
             EventData::ServerUpdated(data) => {
                 assert!(self.connected.contains_key(&data.connection.id), "{data:?}");
                 assert!(!data.changed.is_empty(), "an update says what changed");
+                if data.changed.iter().any(|name| name == "instanceId") {
+                    self.renamed(&data.connection);
+                }
+            }
+            EventData::InstanceConnected(data) => {
+                let id = event.what.server.clone().expect("a server's instance");
+                assert!(self.connected.contains_key(&id), "{data:?}");
+                let further = (id.clone(), data.instance_id.clone());
+                assert!(
+                    self.instances.insert(further),
+                    "an instance twice: {data:?}"
+                );
+                assert_eq!(data.connected_instances, self.instances_of(&id));
+            }
+            EventData::InstanceDisconnected(data) => {
+                let id = event.what.server.clone().expect("a server's instance");
+                let gone = (id.clone(), data.instance_id.clone());
+                assert!(self.instances.remove(&gone), "was not there: {data:?}");
+                assert_eq!(data.connected_instances, self.instances_of(&id));
+                assert!(data.connected_instances > 0, "others still serve: {data:?}");
             }
             EventData::ServerDisconnected(data) => {
                 let id = &data.connection.id;
@@ -97,8 +121,13 @@ impl Audit {
                     was_there || self.lost.remove(id),
                     "gone, but was not there: {data:?}"
                 );
-                if data.reason == "heartbeat_timeout" {
+                if data.expected == Some(false) {
                     self.lost.insert(id.clone());
+                }
+                if was_there {
+                    let last = (id.clone(), data.instance_id.clone());
+                    assert!(self.instances.remove(&last), "was not there: {data:?}");
+                    assert_eq!(self.instances_of(id), 0, "not the last: {data:?}");
                 }
             }
             EventData::ServerHealthChanged(data) => {
@@ -127,6 +156,19 @@ impl Audit {
             EventData::WorkflowStarted(data) => self.started(data, event),
             _ => self.within_a_workflow(event),
         }
+    }
+
+    fn instances_of(&self, server: &ServerId) -> u64 {
+        let of_it = |(id, _): &&(ServerId, Option<InstanceId>)| id == server;
+        self.instances.iter().filter(of_it).count() as u64
+    }
+
+    /// The only instance of a server is called otherwise now.
+    fn renamed(&mut self, connection: &Connection) {
+        assert_eq!(self.instances_of(&connection.id), 1, "{connection:?}");
+        self.instances.retain(|(id, _)| *id != connection.id);
+        let name = connection.instance_id.clone();
+        self.instances.insert((connection.id.clone(), name));
     }
 
     fn started(&mut self, data: &WorkflowStarted, event: &Event) {
@@ -217,6 +259,7 @@ impl Audit {
         assert_eq!(state.sequence, self.sequence);
         assert_eq!(state.integration.announced, self.announced);
         let tally = state.servers.tally();
+        assert_eq!(tally.instances, self.instances.len() as u64);
         assert_eq!(
             tally.healthy + tally.degraded + tally.unhealthy,
             self.connected.len() as u64

@@ -10,6 +10,7 @@ use timeback_events::domain::{
         SwitchPattern,
     },
     event::Transport,
+    server::{Mode, Process},
     workflow::{Step, StepStatus, WorkflowStatus},
 };
 
@@ -106,6 +107,12 @@ impl Clients {
             metadata: None,
             heartbeat_interval_ms: *chance.pick(&[None, Some(1000), Some(5000)]),
             instance_id: self.instance(chance),
+            instances: if chance.one_in(2) {
+                Mode::Many
+            } else {
+                Mode::One
+            },
+            process: Process::default(),
             last_seen_at: None,
             occurred_at: None,
         }
@@ -127,7 +134,8 @@ impl Clients {
                 .word(&["deregistered", "heartbeat_timeout", "moved house"])
                 .to_owned(),
             connection,
-            instance_id: chance.one_in(3).then(|| id(chance.word(&INSTANCES))),
+            instance_id: (!chance.one_in(3)).then(|| id(chance.word(&INSTANCES))),
+            expected: *chance.pick(&[None, None, Some(true), Some(false)]),
             last_seen_at: None,
             occurred_at: None,
         }

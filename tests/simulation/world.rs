@@ -6,7 +6,7 @@ mod time;
 use std::collections::{BTreeMap, VecDeque};
 
 use timeback_events::domain::{
-    Command, Event, NewEvent, Policy, Position, ServerId, State,
+    Command, Event, InstanceId, NewEvent, Note, Policy, Position, ServerId, State,
     event::{EventData, EventType, Health},
     health::{Lease, Rules},
     position::Epoch,
@@ -20,7 +20,7 @@ use super::{audit::Audit, chance::Chance, clients::Clients, stored::Stored};
 const SNAPSHOTS: usize = 3;
 
 /// What must have happened in a run that is to prove anything, besides all core types of events.
-const MISHAPS: [&str; 9] = [
+const MISHAPS: [&str; 10] = [
     "answer lost",
     "batch",
     "batch refused",
@@ -28,6 +28,7 @@ const MISHAPS: [&str; 9] = [
     "commit failed",
     "crash",
     "lease ran out",
+    "noted",
     "refused",
     "time was up",
 ];
@@ -59,8 +60,11 @@ pub(crate) struct World {
     /// What is kept of the log: all that came after the oldest snapshot.
     log: VecDeque<Stored>,
     snapshots: VecDeque<Vec<u8>>,
-    leases: BTreeMap<ServerId, (u64, Lease)>,
-    silent: Option<ServerId>,
+    /// What is kept beside the log, by its key.
+    notes: BTreeMap<String, Note>,
+    /// Leases by connection: whose they are, and under which name.
+    leases: BTreeMap<u64, (ServerId, Option<InstanceId>, Lease)>,
+    silent: Option<u64>,
     audit: Audit,
     /// Commands whose answers were lost: they will be sent again.
     unanswered: Vec<Command>,
@@ -78,7 +82,7 @@ impl World {
                 heartbeat_interval_ms: 2_000,
                 state_retention_age_ms: 120_000,
                 state_retention_count: 6,
-                max_servers: 7,
+                max_servers: 12,
                 max_workflows: 9,
                 max_steps: 5,
                 ..Policy::default()
@@ -89,6 +93,7 @@ impl World {
             snapshots: VecDeque::from([empty.save().expect("JSON")]),
             state: empty,
             log: VecDeque::new(),
+            notes: BTreeMap::new(),
             leases: BTreeMap::new(),
             silent: None,
             audit: Audit::new(),
@@ -144,9 +149,15 @@ impl World {
             );
         }
         match decided {
-            Ok(decision) if decision.events.is_empty() => self.note("nothing to do"),
+            Ok(decision) if decision.events.is_empty() && decision.reply.note().is_none() => {
+                self.note("nothing to do");
+            }
             Ok(decision) => {
                 self.happen(decision.events);
+                if let Some(note) = decision.reply.note() {
+                    self.note("noted");
+                    self.keep(note.clone());
+                }
                 self.check_repeat(&command);
             }
             Err(_) => self.note("refused"),
@@ -163,7 +174,8 @@ impl World {
     /// The same command right again finds nothing to do, or is refused. Emitting is the exception, which the
     /// hub's idempotency keys are for.
     fn check_repeat(&self, command: &Command) {
-        if matches!(command, Command::Emit(_)) {
+        // A report that is better than the one that stands counts each time.
+        if matches!(command, Command::Emit(_) | Command::ChangeHealth(_)) {
             return;
         }
         if let Ok(decision) = self.state.decide(command, &self.policy, self.wall) {
@@ -178,6 +190,7 @@ impl World {
     /// Several commands are decided on top of each other and committed as one, or one is refused and so are all.
     fn batch(&mut self) {
         let (mut draft, mut events) = (self.state.clone(), Vec::new());
+        let mut notes = Vec::new();
         for _ in 0..=self.chance.below(4) {
             let command = self.clients.command(&mut self.chance, &draft);
             let Ok(decision) = draft.decide(&command, &self.policy, self.wall) else {
@@ -188,9 +201,24 @@ impl World {
                 draft.evolve(&event, &self.policy);
                 events.push(event.what);
             }
+            if let Some(note) = decision.reply.note() {
+                draft.note(note);
+                notes.push(note.clone());
+            }
         }
         self.note("batch");
         self.happen(events);
+        notes.into_iter().for_each(|note| self.keep(note));
+    }
+
+    /// Keeps something beside the log.
+    fn keep(&mut self, note: Note) {
+        self.state.note(&note);
+        if note.body().is_some() {
+            self.notes.insert(note.key(), note);
+        } else {
+            self.notes.remove(&note.key());
+        }
     }
 
     /// The disk refuses: what was decided on a copy never happened.
@@ -241,19 +269,20 @@ impl World {
             .state
             .servers
             .after(None)
-            .filter(|server| server.is_connected())
-            .map(|server| {
-                let lease = Lease::restored(
-                    server.heartbeat_interval_ms,
-                    self.mono,
-                    server.lease_health,
-                    server.reported_health,
-                    "today".into(),
-                );
-                (
-                    server.connection.id.clone(),
-                    (server.connected_sequence, lease),
-                )
+            .flat_map(|server| {
+                let id = &server.connection.id;
+                server.instances.connected().map(|instance| {
+                    let lease = Lease::restored(
+                        instance.heartbeat_interval_ms,
+                        self.mono,
+                        instance.condition.lease,
+                        "today".into(),
+                    );
+                    (
+                        instance.connection,
+                        (id.clone(), instance.id.clone(), lease),
+                    )
+                })
             })
             .collect();
     }
@@ -264,6 +293,10 @@ impl World {
         let from = state.sequence;
         for stored in self.log.iter().filter(|stored| stored.sequence() > from) {
             state.evolve(&stored.read(), &self.policy);
+        }
+        for note in self.notes.values() {
+            let body = note.body().expect("what is kept");
+            state.note(&Note::read(&body).expect("what was kept"));
         }
         state
     }
@@ -303,13 +336,18 @@ impl World {
                 "a reaction that is always due: {command:?}"
             );
         }
-        let counts = self.state.servers.counts_at(self.wall, &self.policy);
-        assert_eq!(self.state.integration.announced, counts.status());
+        let lived = self.state.moment(self.wall).lived;
+        let status = self.state.status_at(lived, &self.policy);
+        assert_eq!(self.state.integration.announced, status);
     }
 
     fn happen(&mut self, events: Vec<NewEvent>) {
         for what in events {
             let event = self.place(&self.state, what);
+            for over in self.state.servers.ended_by(&event) {
+                self.leases.remove(&over.connection);
+                self.notes.remove(&format!("condition/{}", over.connection));
+            }
             self.state.evolve(&event, &self.policy);
             self.audit.event(&event);
             self.lease_of(&event);
@@ -346,6 +384,7 @@ impl World {
                 Health::Degraded => tally.degraded += 1,
                 Health::Unhealthy => tally.unhealthy += 1,
             }
+            tally.instances += server.instances.len() as u64;
             tally.tools += server.connection.capabilities.tools.len() as u64;
             tally.resources += server.connection.capabilities.resources.len() as u64;
         }
@@ -384,7 +423,11 @@ impl World {
             .collect();
         assert_eq!(listed, ready, "the list of ready steps");
         let bytes = self.state.save().expect("JSON");
-        self.check_same(&State::restore(&bytes).expect("what was saved"));
+        let mut restored = State::restore(&bytes).expect("what was saved");
+        for note in self.notes.values() {
+            restored.note(note);
+        }
+        self.check_same(&restored);
         for snapshot in 0..self.snapshots.len() {
             self.check_same(&self.folded(snapshot));
         }

@@ -37,6 +37,8 @@ core_types! {
     ServerUpdated = "server_updated",
     ServerDisconnected = "server_disconnected",
     ServerHealthChanged = "server_health_changed",
+    InstanceConnected = "server_instance_connected",
+    InstanceDisconnected = "server_instance_disconnected",
     WorkflowStarted = "workflow_started",
     WorkflowStepStarted = "workflow_step_started",
     WorkflowStepCompleted = "workflow_step_completed",

@@ -197,6 +197,8 @@ fn read_data(record: &Record<'_>, has_server: bool) -> Result<EventData, serde_j
         Some(EventType::ServerUpdated) => EventData::ServerUpdated(from_str(text)?),
         Some(EventType::ServerDisconnected) => EventData::ServerDisconnected(from_str(text)?),
         Some(EventType::ServerHealthChanged) => EventData::ServerHealthChanged(from_str(text)?),
+        Some(EventType::InstanceConnected) => EventData::InstanceConnected(from_str(text)?),
+        Some(EventType::InstanceDisconnected) => EventData::InstanceDisconnected(from_str(text)?),
         Some(EventType::WorkflowStarted) => EventData::WorkflowStarted(from_str(text)?),
         Some(EventType::WorkflowStepStarted) => EventData::WorkflowStepStarted(from_str(text)?),
         Some(EventType::WorkflowStepCompleted) => EventData::WorkflowStepCompleted(from_str(text)?),

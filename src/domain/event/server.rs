@@ -203,6 +203,47 @@ pub struct ServerDisconnected {
     pub connection: ConnectionName,
     /// When the hub last heard of it, epoch ms.
     pub last_seen_at: i64,
+    /// Whether it was to be expected; one that goes otherwise counts as lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool)]
+    pub expected: Option<bool>,
+    /// How long it was connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64)]
+    pub connected_for_ms: Option<u64>,
+    /// The instance that went last, if it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub instance_id: Option<InstanceId>,
+}
+
+/// `data` of `server_instance_connected` and `server_instance_disconnected`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceChanged {
+    /// Which instance; absent where it has no name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub instance_id: Option<InstanceId>,
+    /// How many of the server's instances are connected now.
+    pub connected_instances: u64,
+    /// `registered`, or why it is gone: `deregistered`, `heartbeat_timeout`, `replaced`, the producer's own text.
+    pub reason: String,
+    /// Whether it was to be expected.
+    pub expected: bool,
+    /// Of one that is gone: when the hub last heard of it, epoch ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_at: Option<i64>,
+    /// The machine that it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its process there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u64>,
+    /// Whom it serves: a name, or MCP's `clientInfo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub client: Option<Json>,
 }
 
 /// `data` of `server_health_changed`.

@@ -1,57 +1,19 @@
 //! Why the verdict is what it is, in a person's words.
 
 use super::{Lease, Rules};
-use crate::domain::event::{Health, HealthSource};
-
-/// A verdict's grounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// `missed_heartbeats`, `heartbeats_resumed`, `reported`.
-    pub reason: &'static str,
-    /// Who says so.
-    pub source: HealthSource,
-    /// In words.
-    pub detail: String,
-}
+use crate::domain::event::Health;
 
 impl Lease {
-    /// What speaks for the verdict at this time.
+    /// What speaks for the lease's own verdict at this time.
     #[must_use]
-    pub fn evidence(&self, now: u64, rules: &Rules) -> Evidence {
-        let verdict = self.verdict();
-        let from_lease = if verdict == Health::Healthy || self.lease_health == self.reported {
-            self.cause == HealthSource::Lease
-        } else {
-            self.lease_health == verdict
-        };
-        match (from_lease, verdict) {
-            (false, _) => Evidence {
-                reason: "reported",
-                source: HealthSource::Itself,
-                detail: self.report_words(),
-            },
-            (true, Health::Healthy) => Evidence {
-                reason: "heartbeats_resumed",
-                source: HealthSource::Lease,
-                detail: format!(
-                    "heartbeats resumed: {} in a row, expected every {}",
-                    rules.recover_after,
-                    words(self.interval_ms)
-                ),
-            },
-            (true, _) => Evidence {
-                reason: "missed_heartbeats",
-                source: HealthSource::Lease,
-                detail: self.silence_words(now, rules),
-            },
-        }
-    }
-
-    /// The server's own words, as it said them; reason and source tell that it was the one who did.
-    fn report_words(&self) -> String {
-        match &self.report_detail {
-            Some(detail) => detail.to_string(),
-            None => format!("reported {}", name(self.reported)),
+    pub fn words(&self, now: u64, rules: &Rules) -> String {
+        match self.lease_health {
+            Health::Healthy => format!(
+                "heartbeats resumed: {} in a row, expected every {}",
+                rules.recover_after,
+                words(self.interval_ms)
+            ),
+            Health::Degraded | Health::Unhealthy => self.silence_words(now, rules),
         }
     }
 

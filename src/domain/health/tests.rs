@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::Json;
+use crate::domain::{Json, event::HealthSource};
 use Health::{Degraded, Healthy, Unhealthy};
 
 const RULES: Rules = Rules {
@@ -16,9 +16,18 @@ fn lease() -> Lease {
 }
 
 /// A heartbeat at this time, misses counted before.
-fn beat(lease: &mut Lease, now: u64, report: Option<Health>) {
+fn beat(lease: &mut Lease, now: u64) {
     lease.elapse(now, &RULES);
-    lease.heartbeat(now, report.map(|health| (health, None)), &RULES);
+    lease.heartbeat(now, &RULES);
+}
+
+/// What is known after these reports.
+fn reported(reports: &[(Health, Option<&str>)]) -> Condition {
+    let mut condition = Condition::default();
+    for (health, detail) in reports {
+        condition.hear_report(*health, *detail, RULES.recover_after);
+    }
+    condition
 }
 
 #[test]
@@ -38,7 +47,7 @@ fn heartbeat_k_is_missed_at_last_seen_plus_k_and_a_half_intervals() {
         let mut lease = lease();
         lease.elapse(now, &RULES);
         assert_eq!(
-            (lease.missed(), lease.verdict()),
+            (lease.missed(), lease.health()),
             (missed, health),
             "at {now}"
         );
@@ -51,10 +60,10 @@ fn heartbeat_k_is_missed_at_last_seen_plus_k_and_a_half_intervals() {
 fn a_heartbeat_zeroes_the_count_and_not_the_verdict() {
     let mut lease = lease();
     lease.elapse(3500, &RULES);
-    beat(&mut lease, 3600, None);
-    assert_eq!((lease.missed(), lease.verdict()), (0, Unhealthy));
-    beat(&mut lease, 4600, None);
-    assert_eq!(lease.verdict(), Healthy, "straight to healthy");
+    beat(&mut lease, 3600);
+    assert_eq!((lease.missed(), lease.health()), (0, Unhealthy));
+    beat(&mut lease, 4600);
+    assert_eq!(lease.health(), Healthy, "straight to healthy");
 }
 
 #[test]
@@ -72,83 +81,102 @@ fn recovery_takes_heartbeats_half_an_interval_apart_without_a_miss() {
         let mut lease = lease();
         lease.elapse(1500, &RULES);
         for now in beats {
-            beat(&mut lease, *now, None);
+            beat(&mut lease, *now);
         }
-        assert_eq!(lease.verdict(), health, "{beats:?}");
+        assert_eq!(lease.health(), health, "{beats:?}");
     }
 }
 
 #[test]
 fn a_worse_report_counts_at_once_and_a_better_one_by_as_many() {
-    let (h, d, u) = (Some(Healthy), Some(Degraded), Some(Unhealthy));
-    let table: [(&[Option<Health>], Health); 10] = [
+    let (h, d, u) = (Healthy, Degraded, Unhealthy);
+    let table: [(&[Health], Health); 8] = [
         (&[d], Degraded),
         (&[u], Unhealthy),
         (&[d, h], Degraded),
         (&[d, h, h], Healthy),
         (&[d, h, d, h], Degraded),
-        (&[d, h, None, h], Healthy),
-        (&[d, None, None, None], Degraded),
         (&[u, d, h], Degraded),
         (&[u, h, h], Healthy),
         (&[u, d, h, h, h], Healthy),
     ];
     for (reports, health) in table {
-        let mut lease = lease();
-        for (at, report) in (0..).zip(reports) {
-            beat(&mut lease, at, *report);
-        }
-        assert_eq!(lease.verdict(), health, "{reports:?}");
+        let reports: Vec<_> = reports.iter().map(|health| (*health, None)).collect();
+        assert_eq!(reported(&reports).verdict(), health, "{reports:?}");
     }
 }
 
 #[test]
 fn the_worse_of_lease_and_report_is_the_verdict_and_tells_why() {
-    let mut lease = lease();
-    lease.heartbeat(0, Some((Degraded, Some("database is slow"))), &RULES);
-    let grounds = lease.evidence(0, &RULES);
+    let slow = Some("database is slow");
+    let mut condition = reported(&[(Degraded, slow)]);
+    let own = Some("database is slow".to_owned());
     assert_eq!(
-        (grounds.reason, grounds.source),
-        ("reported", HealthSource::Itself)
+        condition.grounds(None),
+        ("reported", HealthSource::Itself, own.clone())
     );
-    assert_eq!(grounds.detail, "database is slow");
 
+    let mut lease = lease();
     lease.elapse(3500, &RULES);
-    assert_eq!(lease.verdict(), Unhealthy);
-    let grounds = lease.evidence(3500, &RULES);
+    condition.hear_lease(lease.health());
+    assert_eq!(condition.verdict(), Unhealthy);
+    let words = lease.words(3500, &RULES);
     assert_eq!(
-        (grounds.reason, grounds.source),
-        ("missed_heartbeats", HealthSource::Lease)
-    );
-    assert_eq!(
-        grounds.detail,
+        words,
         "no heartbeat for 3.5 s; 3 missed, expected every 1 s"
     );
-
-    beat(&mut lease, 3600, None);
-    beat(&mut lease, 4600, None);
-    assert_eq!((lease.lease_health(), lease.verdict()), (Healthy, Degraded));
     assert_eq!(
-        lease.evidence(4600, &RULES).reason,
-        "reported",
-        "the report still stands"
+        condition.grounds(Some(&words)),
+        (
+            "missed_heartbeats",
+            HealthSource::Lease,
+            Some(words.clone())
+        )
     );
 
-    beat(&mut lease, 4700, Some(Healthy));
-    beat(&mut lease, 4800, Some(Healthy));
-    assert_eq!(lease.verdict(), Healthy);
-    assert_eq!(lease.evidence(4800, &RULES).detail, "reported healthy");
+    beat(&mut lease, 3600);
+    beat(&mut lease, 4600);
+    condition.hear_lease(lease.health());
+    assert_eq!(condition.verdict(), Degraded, "the report still stands");
+    assert_eq!(condition.grounds(None).0, "reported");
+
+    condition.hear_report(Healthy, None, RULES.recover_after);
+    assert_eq!(condition.verdict(), Degraded);
+    condition.hear_report(Healthy, None, RULES.recover_after);
+    assert_eq!(condition.verdict(), Healthy);
+    assert_eq!(
+        condition.grounds(None).2.as_deref(),
+        Some("reported healthy")
+    );
+}
+
+#[test]
+fn what_is_known_is_the_same_written_down_and_read_back() {
+    let mut condition = reported(&[(Unhealthy, Some("broken")), (Degraded, Some("so-so"))]);
+    let text = serde_json::to_string(&condition).unwrap();
+    let mut again: Condition = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, condition);
+    for condition in [&mut condition, &mut again] {
+        condition.hear_report(Healthy, None, RULES.recover_after);
+        assert_eq!(
+            condition.verdict(),
+            Degraded,
+            "the count of better ones goes on"
+        );
+    }
 }
 
 #[test]
 fn a_healed_lease_says_that_heartbeats_resumed() {
-    let mut lease = lease();
+    let (mut lease, mut condition) = (lease(), Condition::default());
     lease.elapse(1500, &RULES);
-    beat(&mut lease, 2000, None);
-    beat(&mut lease, 3000, None);
-    let grounds = lease.evidence(3000, &RULES);
+    condition.hear_lease(lease.health());
+    beat(&mut lease, 2000);
+    beat(&mut lease, 3000);
+    condition.hear_lease(lease.health());
+    let (reason, source, _) = condition.grounds(None);
     assert_eq!(
-        (grounds.reason, grounds.source),
+        (reason, source),
         ("heartbeats_resumed", HealthSource::Lease)
     );
 }
@@ -156,18 +184,18 @@ fn a_healed_lease_says_that_heartbeats_resumed() {
 #[test]
 fn after_a_restart_red_stays_red_and_silence_says_since_when() {
     let restarted = Arc::from("2026-11-22T08:00:00Z");
-    let mut lease = Lease::restored(1000, 5000, Unhealthy, Healthy, restarted);
-    assert_eq!((lease.verdict(), lease.missed()), (Unhealthy, 0));
+    let mut lease = Lease::restored(1000, 5000, Unhealthy, restarted);
+    assert_eq!((lease.health(), lease.missed()), (Unhealthy, 0));
     assert_eq!(lease.next_miss(), 6500, "one fresh interval");
     lease.elapse(6500, &RULES);
-    assert_eq!((lease.verdict(), lease.missed()), (Unhealthy, 1));
+    assert_eq!((lease.health(), lease.missed()), (Unhealthy, 1));
     assert_eq!(
-        lease.evidence(6500, &RULES).detail,
+        lease.words(6500, &RULES),
         "not seen since the hub restarted at 2026-11-22T08:00:00Z; 1 missed, expected every 1 s"
     );
-    beat(&mut lease, 6600, None);
-    beat(&mut lease, 7200, None);
-    assert_eq!(lease.verdict(), Healthy);
+    beat(&mut lease, 6600);
+    beat(&mut lease, 7200);
+    assert_eq!(lease.health(), Healthy);
 }
 
 #[test]
@@ -218,16 +246,12 @@ fn a_heartbeat_is_read_quickly_or_with_its_mistakes() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Beat(Option<Health>),
+    Beat,
     Wait(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let health = prop::sample::select(vec![None, Some(Healthy), Some(Degraded), Some(Unhealthy)]);
-    prop_oneof![
-        health.prop_map(Step::Beat),
-        (1_u64..4000).prop_map(Step::Wait)
-    ]
+    prop_oneof![Just(Step::Beat), (1_u64..4000).prop_map(Step::Wait)]
 }
 
 proptest! {
@@ -235,21 +259,20 @@ proptest! {
     fn time_never_heals_and_heartbeats_on_time_never_harm(steps in prop::collection::vec(step(), 1..60)) {
         let (mut lease, mut now) = (lease(), 0);
         for step in steps {
-            let before = lease.lease_health();
+            let before = lease.health();
             match step {
-                Step::Beat(report) => {
-                    lease.heartbeat(now, report.map(|health| (health, None)), &RULES);
-                    prop_assert!(lease.lease_health() <= before);
+                Step::Beat => {
+                    lease.heartbeat(now, &RULES);
+                    prop_assert!(lease.health() <= before);
                     prop_assert_eq!(lease.missed(), 0);
                     prop_assert_eq!(lease.next_miss(), now + 1500);
                 }
                 Step::Wait(ms) => {
                     now += ms;
                     lease.elapse(now, &RULES);
-                    prop_assert!(lease.lease_health() >= before);
+                    prop_assert!(lease.health() >= before);
                 }
             }
-            prop_assert_eq!(lease.verdict(), lease.lease_health().max(lease.reported()));
             prop_assert!(lease.next_miss() > now);
         }
     }

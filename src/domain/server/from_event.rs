@@ -17,9 +17,9 @@ pub const MAX_REASON_LEN: usize = 256;
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerRequest {
-    /// `server_connected`, `server_updated`.
+    /// `server_connected`, `server_updated`, `server_instance_connected`.
     Register(Box<Register>),
-    /// `server_disconnected`.
+    /// `server_disconnected`, `server_instance_disconnected`.
     Deregister(Deregister),
     /// `server_health_changed`: a heartbeat with that health.
     Heartbeat {
@@ -46,6 +46,10 @@ impl ServerRequest {
             EventType::ServerConnected | EventType::ServerUpdated => Some(
                 register(server, data, base).map(|register| Self::Register(Box::new(register))),
             ),
+            EventType::InstanceConnected => {
+                Some(join(server, data, base).map(|register| Self::Register(Box::new(register))))
+            }
+            EventType::InstanceDisconnected => Some(part(server, data, base).map(Self::Deregister)),
             EventType::ServerDisconnected => Some(leave(server, data, base).map(Self::Deregister)),
             EventType::ServerHealthChanged => Some(
                 report(server, data, base)
@@ -93,7 +97,7 @@ fn register(
     fields.finish(register)
 }
 
-/// `{reason?, instanceId?}`; the server in `serverId`, or in `data.connection.id` as the hub's own events
+/// `{reason?, instanceId?, expected?}`; the server in `serverId`, or in `data.connection.id` as the hub's own events
 /// have it.
 fn leave(
     server: Option<ServerId>,
@@ -109,16 +113,56 @@ fn leave(
     }
     let reason = reason(&mut fields, "reason");
     let instance_id = fields.parsed("instanceId");
+    let expected = fields.flag("expected");
     let occurred_at = fields.time("occurredAt");
     let read = server.map(|server| Deregister {
         server,
         reason,
         connection: None,
         instance_id,
+        expected,
         last_seen_at: None,
         occurred_at,
     });
     fields.finish(read)
+}
+
+/// As [`register`]; the instance's own members may stand beside `connection`, as the hub's own event has them, and the
+/// server has many instances.
+fn join(
+    server: Option<ServerId>,
+    data: JsonRef<'_>,
+    base: &str,
+) -> Result<Register, Vec<FieldError>> {
+    let mut fields = Fields::of(data, &format!("{base}/data"))?;
+    let instance_id = fields.parsed("instanceId");
+    let beside = super::parse::process(&mut fields);
+    let register = fields.absorb(register(server, data, base));
+    fields.finish(register.map(|register| Register {
+        instance_id: register.instance_id.or(instance_id),
+        process: super::Process {
+            host: register.process.host.or(beside.host),
+            pid: register.process.pid.or(beside.pid),
+            client: register.process.client.or(beside.client),
+        },
+        instances: super::Mode::Many,
+        ..register
+    }))
+}
+
+/// As [`leave`], of one instance, which must be named.
+fn part(
+    server: Option<ServerId>,
+    data: JsonRef<'_>,
+    base: &str,
+) -> Result<Deregister, Vec<FieldError>> {
+    let leave = leave(server, data, base)?;
+    if leave.instance_id.is_none() {
+        let detail = "is required: which instance goes";
+        let pointer = format!("{base}/data/instanceId");
+        return Err(vec![FieldError::new(pointer, detail)]);
+    }
+    Ok(leave)
 }
 
 /// `{health, detail?, instanceId?, metrics?}`.

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::HEARTBEAT_INTERVAL_MS;
+use super::{HEARTBEAT_INTERVAL_MS, Process};
 use crate::domain::{
     command::Register,
     event::{Capabilities, Tags, Transport},
@@ -17,6 +17,10 @@ pub const MAX_NAME_LEN: usize = 256;
 pub const MAX_URL_LEN: usize = 2048;
 /// Longest version, in bytes.
 pub const MAX_VERSION_LEN: usize = 128;
+/// Longest name of a host, in bytes.
+pub const MAX_HOST_LEN: usize = 256;
+/// Longest description of whom an instance serves, in bytes of JSON.
+pub const MAX_CLIENT_LEN: usize = 1024;
 /// Longest key of a tag, in characters.
 pub const MAX_TAG_KEY_LEN: usize = 128;
 /// Longest value of a tag, in characters.
@@ -24,7 +28,8 @@ pub const MAX_TAG_VALUE_LEN: usize = 256;
 
 impl Register {
     /// Reads `{id?, name, transport, url?, version?, protocolVersion?, capabilities?, tags?, metadata?, heartbeatIntervalMs?,
-    /// instanceId?, occurredAt?}`, which stands at `base` in the body. `new_id` is for one that names none.
+    /// instanceId?, instances?, host?, pid?, client?, occurredAt?}`, which stands at `base` in the body. `new_id` is for
+    /// one that names none.
     /// Other fields are left alone.
     ///
     /// # Errors
@@ -64,6 +69,8 @@ impl Register {
         let metadata = fields.value("metadata");
         let heartbeat_interval_ms = fields.number("heartbeatIntervalMs", HEARTBEAT_INTERVAL_MS);
         let instance_id = fields.parsed("instanceId");
+        let instances = word(&mut fields, "instances", "one or many").unwrap_or_default();
+        let process = process(&mut fields);
         let occurred_at = fields.time("occurredAt");
         let read = id
             .zip(name)
@@ -80,11 +87,44 @@ impl Register {
                 metadata,
                 heartbeat_interval_ms,
                 instance_id,
+                instances,
+                process,
                 last_seen_at: None,
                 occurred_at,
             });
         fields.finish(read)
     }
+}
+
+/// What an instance tells of its process.
+pub(super) fn process(fields: &mut Fields<'_>) -> Process {
+    let host = fields.text("host", MAX_HOST_LEN);
+    if host
+        .as_deref()
+        .is_some_and(|host| host.contains(char::is_control))
+    {
+        fields.wrong("host", NO_CONTROL);
+    }
+    let pid = fields.number("pid", 0..=u64::from(u32::MAX));
+    let client = fields.get("client").and_then(|value| {
+        if !(value.is_string() || value.is_object()) {
+            fields.wrong(
+                "client",
+                "must be a name or an object such as MCP's clientInfo",
+            );
+            return None;
+        }
+        let client = fields.value("client")?;
+        let len = client.as_str().len();
+        if len > MAX_CLIENT_LEN {
+            fields.wrong(
+                "client",
+                format!("is {len} bytes long; at most {MAX_CLIENT_LEN} are taken"),
+            );
+        }
+        Some(client)
+    });
+    Process { host, pid, client }
 }
 
 /// An optional word of a small vocabulary, which `expected` spells out.

@@ -1,6 +1,7 @@
 //! Tables for what servers' commands bring about.
 
 mod input;
+mod many;
 mod properties;
 
 use serde_json::{Value, json};
@@ -8,9 +9,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::Json;
 use crate::domain::{
-    Epoch, Limit, Position,
-    command::{ChangeHealth, Decision, Deregister, Register, Rejection, Reply},
-    event::{HealthSource, Transport},
+    Epoch, Limit, Moment, Position,
+    command::{ChangeHealth, Decision, Deregister, LeaseWord, Register, Rejection, Reply},
+    event::Transport,
 };
 use Health::{Degraded, Healthy, Unhealthy};
 
@@ -35,23 +36,31 @@ fn leave(reason: &str) -> Deregister {
         reason: reason.to_owned(),
         connection: None,
         instance_id: None,
+        expected: None,
         last_seen_at: None,
         occurred_at: None,
+    }
+}
+
+fn at(now: i64) -> Moment {
+    Moment {
+        wall: now,
+        lived: now,
     }
 }
 
 fn verdict(connection: u64, health: Health) -> ChangeHealth {
     ChangeHealth {
         server: id("lms"),
-        connection,
-        health,
-        lease_health: health,
-        reported_health: Healthy,
-        reason: "missed_heartbeats".to_owned(),
-        source: HealthSource::Lease,
-        missed_heartbeats: 3,
-        last_seen_at: 77,
-        detail: Some("no heartbeat for 31 s".to_owned()),
+        instance_id: None,
+        connection: Some(connection),
+        lease: Some(LeaseWord {
+            health,
+            missed_heartbeats: 3,
+            words: "no heartbeat for 31 s".to_owned(),
+        }),
+        report: None,
+        last_seen_at: Some(77),
         occurred_at: None,
     }
 }
@@ -61,6 +70,7 @@ fn verdict(connection: u64, health: Health) -> ChangeHealth {
 struct Fleet {
     servers: Servers,
     log: Vec<Event>,
+    notes: Vec<Note>,
     now: i64,
     policy: Policy,
 }
@@ -82,9 +92,13 @@ impl Fleet {
                 timestamp: self.now,
                 what,
             };
-            self.servers.evolve(&event);
+            self.servers.evolve(&event, self.now);
             self.servers.expire(self.now, &self.policy);
             self.log.push(event);
+        }
+        if let Some(note) = decision.reply.note() {
+            self.servers.note(note);
+            self.notes.push(note.clone());
         }
         (texts, decision.reply)
     }
@@ -92,18 +106,21 @@ impl Fleet {
     fn register(&mut self, body: Value) -> (Vec<Value>, Reply) {
         let decision = self
             .servers
-            .register(&register(body), &self.policy, self.now)
+            .register(&register(body), &self.policy, at(self.now))
             .unwrap();
         self.append(decision)
     }
 
     fn leave(&mut self, deregister: &Deregister) -> Vec<Value> {
-        let decision = self.servers.deregister(deregister, self.now).unwrap();
+        let decision = self.servers.deregister(deregister, at(self.now)).unwrap();
         self.append(decision).0
     }
 
     fn turn(&mut self, change: &ChangeHealth) -> Vec<Value> {
-        let decision = self.servers.change_health(change).unwrap();
+        let decision = self
+            .servers
+            .change_health(change, &self.policy, self.now)
+            .unwrap();
         self.append(decision).0
     }
 
@@ -213,7 +230,10 @@ fn another_instance_replaces_and_none_matches_any() {
 
     let mut again = register(json!({"instanceId": "two"}));
     again.last_seen_at = Some(99);
-    let decision = fleet.servers.register(&again, &fleet.policy, 0).unwrap();
+    let decision = fleet
+        .servers
+        .register(&again, &fleet.policy, at(0))
+        .unwrap();
     let (events, reply) = fleet.append(decision);
     assert_eq!(kinds(&events), ["server_disconnected", "server_connected"]);
     assert_eq!(
@@ -228,7 +248,7 @@ fn another_instance_replaces_and_none_matches_any() {
 #[test]
 fn leaving_twice_is_told_once_and_a_lost_server_can_still_be_deregistered() {
     let mut fleet = Fleet::default();
-    let unknown = fleet.servers.deregister(&leave("deregistered"), 0);
+    let unknown = fleet.servers.deregister(&leave("deregistered"), at(0));
     assert_eq!(unknown, Err(Rejection::ServerNotFound(id("lms"))));
 
     fleet.register(json!({}));
@@ -241,7 +261,7 @@ fn leaving_twice_is_told_once_and_a_lost_server_can_still_be_deregistered() {
     let events = fleet.leave(&lost);
     assert_eq!(events[0]["lastSeenAt"], 10);
     assert_eq!(fleet.servers.counts_at(30, &fleet.policy).lost, 1);
-    let server = fleet.lms().view(None);
+    let server = fleet.lms().view(&[], 30);
     assert_eq!((server.health, server.due_at), (Unhealthy, None));
     assert_eq!(server.detail.as_deref(), Some("no heartbeat for 20 ms"));
 
@@ -268,7 +288,7 @@ fn another_connection_or_instance_is_left_alone() {
     fleet.register(json!({"instanceId": "one"}));
     let instance = |text: &str| Some(crate::domain::InstanceId::parse(text).unwrap());
     let table = [
-        (Some(2), None, false),
+        (Some(2), instance("one"), false),
         (None, instance("two"), false),
         (Some(1), instance("one"), true),
         (None, None, true),
@@ -303,10 +323,8 @@ fn a_verdict_is_told_where_it_differs_for_the_present_connection() {
     );
     assert!(fleet.turn(&verdict(1, Degraded)).is_empty());
     let server = fleet.lms();
-    assert_eq!(
-        (server.lease_health, server.reported_health),
-        (Degraded, Healthy)
-    );
+    let known = &server.instances.only().unwrap().condition;
+    assert_eq!((known.lease, known.report.health), (Degraded, Healthy));
     assert_eq!(server.detail.as_deref(), Some("no heartbeat for 31 s"));
     assert_eq!((server.missed_heartbeats, server.last_seen_at), (3, 77));
 
@@ -362,7 +380,7 @@ fn the_limit_is_for_new_servers() {
     fleet.register(json!({}));
     let second = fleet
         .servers
-        .register(&register(json!({"id": "b"})), &fleet.policy, 0);
+        .register(&register(json!({"id": "b"})), &fleet.policy, at(0));
     assert_eq!(
         second,
         Err(Rejection::LimitReached {

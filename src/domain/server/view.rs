@@ -4,17 +4,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
-use super::Server;
+use super::{Instance, Lost, Server};
 use crate::domain::{
     event::{Connection, Health, Tags},
-    ids::ServerId,
-    json::Number,
+    ids::{InstanceId, ServerId},
+    json::{Json, Number},
 };
 
 /// What a server last measured of itself, by name, each number as it was written.
 pub type Metrics = Arc<BTreeMap<String, Number>>;
 
-/// What only the leases know of a connected server.
+/// What only the lease of a connected instance knows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseView {
     /// When the hub last heard of it, epoch ms.
@@ -25,17 +25,74 @@ pub struct LeaseView {
     pub missed_heartbeats: u32,
     /// What it last measured of itself.
     pub metrics: Option<Metrics>,
-    /// What speaks for the verdict now, where that isn't `healthy`; `None` leaves what the last event said.
-    pub grounds: Option<Grounds>,
+    /// What the lease says: as the state has it, unless the log can't be written.
+    pub health: Health,
+    /// Its words for that, as of now, where it isn't `healthy`; `None` leaves what was told last.
+    pub words: Option<String>,
 }
 
-/// Why a server isn't healthy, as its lease knows at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grounds {
-    /// `missed_heartbeats`, `reported`.
-    pub reason: &'static str,
-    /// In words.
-    pub detail: String,
+impl LeaseView {
+    /// Of an instance that has just registered.
+    #[must_use]
+    pub fn fresh(instance: &Instance, now: i64) -> Self {
+        Self {
+            last_seen_at: now,
+            due_at: now.saturating_add_unsigned(instance.heartbeat_interval_ms),
+            missed_heartbeats: 0,
+            metrics: None,
+            health: instance.condition.lease,
+            words: None,
+        }
+    }
+}
+
+/// An instance as the API shows it.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstanceView {
+    /// Its name; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub instance_id: Option<InstanceId>,
+    /// `connected`, or `lost`: gone otherwise than expected, and shown for a while.
+    #[schema(example = "connected")]
+    pub status: &'static str,
+    /// Its own verdict.
+    pub health: Health,
+    /// Why it isn't healthy, or why it was lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The evidence, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The log can't be written, so that no event says this yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub unsaved: bool,
+    /// When the hub last heard of it, epoch ms.
+    pub last_seen_at: i64,
+    /// When its next heartbeat is due, epoch ms; `null` when it is gone.
+    pub due_at: Option<i64>,
+    /// Heartbeats missed in a row.
+    pub missed_heartbeats: u32,
+    /// How often it means to send heartbeats.
+    pub heartbeat_interval_ms: u64,
+    /// When it connected, epoch ms.
+    pub connected_at: i64,
+    /// The machine that it runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its process there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u64>,
+    /// Whom it serves: a name, or MCP's `clientInfo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub client: Option<Json>,
+    /// What it last measured of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    pub metrics: Option<Metrics>,
 }
 
 /// A server as the API shows it.
@@ -57,6 +114,10 @@ pub struct ServerView {
     /// The evidence, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The log can't be written, so that no event says this yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    pub unsaved: bool,
     /// When the hub last heard of it, epoch ms.
     pub last_seen_at: i64,
     /// When its next heartbeat is due, epoch ms; `null` when it is gone.
@@ -68,6 +129,13 @@ pub struct ServerView {
     /// The version of the MCP protocol that it speaks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol_version: Option<String>,
+    /// How many instances of it are connected.
+    #[schema(example = 1)]
+    pub connected_instances: u64,
+    /// Its instances: those that are connected, and those that were lost lately. Lists of servers and snapshots leave
+    /// them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Vec<InstanceView>>,
     /// When it connected last, epoch ms.
     pub connected_at: i64,
     /// Its description.
@@ -81,18 +149,44 @@ pub struct ServerView {
 }
 
 impl Server {
-    /// The server as the API shows it. Without a lease (it is gone, or has just connected) the events tell.
+    /// The server as the API shows it, with what the leases of its instances say, by connection; without a lease (it is
+    /// gone, or has just connected) the events tell. `lived` is the time that has really passed, ms.
     #[must_use]
-    pub fn view(&self, lease: Option<&LeaseView>) -> ServerView {
-        let lease = lease.filter(|_| self.is_connected());
-        let grounds = lease.and_then(|lease| lease.grounds.as_ref());
-        let due_at = lease.map_or_else(
-            || {
-                self.last_seen_at
-                    .saturating_add_unsigned(self.heartbeat_interval_ms)
-            },
-            |lease| lease.due_at,
-        );
+    pub fn view(&self, leases: &[(u64, LeaseView)], lived: i64) -> ServerView {
+        let mut instances: Vec<InstanceView> = self
+            .instances
+            .connected()
+            .map(|instance| {
+                let lease = leases
+                    .iter()
+                    .find(|(connection, _)| *connection == instance.connection);
+                instance.view(lease.map(|(_, lease)| lease))
+            })
+            .collect();
+        let mut view = self.in_short(&instances);
+        instances.extend(self.instances.lost_at(lived).map(Lost::view));
+        view.instances = Some(instances);
+        view
+    }
+
+    /// What is shown of the whole, given what is shown of its connected instances.
+    fn in_short(&self, instances: &[InstanceView]) -> ServerView {
+        // As well as the best, and heard of as lately as the latest.
+        let best = instances.iter().min_by_key(|instance| instance.health);
+        let latest = instances
+            .iter()
+            .max_by_key(|instance| instance.last_seen_at);
+        // Until the log can be written again, the best instance is what shows.
+        let unsaved = best.is_some_and(|best| best.health != self.health)
+            && instances.iter().any(|instance| instance.unsaved);
+        let shown = best.filter(|best| {
+            unsaved || (best.health == self.health && best.health != Health::Healthy)
+        });
+        let metrics = instances
+            .iter()
+            .filter(|instance| instance.metrics.is_some())
+            .max_by_key(|instance| instance.last_seen_at)
+            .and_then(|instance| instance.metrics.clone());
         ServerView {
             id: self.connection.id.clone(),
             name: self.connection.name.clone(),
@@ -101,25 +195,86 @@ impl Server {
             } else {
                 "disconnected"
             },
-            health: self.shown_health(),
-            reason: grounds.map_or_else(
-                || self.reason.clone(),
-                |grounds| Some(grounds.reason.to_owned()),
-            ),
-            detail: grounds.map_or_else(
-                || self.detail.clone(),
-                |grounds| Some(grounds.detail.clone()),
-            ),
-            last_seen_at: lease.map_or(self.last_seen_at, |lease| lease.last_seen_at),
-            due_at: self.is_connected().then_some(due_at),
-            missed_heartbeats: lease
-                .map_or(self.missed_heartbeats, |lease| lease.missed_heartbeats),
+            health: if unsaved {
+                best.map_or(self.health, |best| best.health)
+            } else {
+                self.shown_health()
+            },
+            reason: shown.map_or_else(|| self.reason.clone(), |best| best.reason.clone()),
+            detail: shown.map_or_else(|| self.detail.clone(), |best| best.detail.clone()),
+            unsaved,
+            last_seen_at: latest.map_or(self.last_seen_at, |latest| latest.last_seen_at),
+            due_at: instances
+                .iter()
+                .filter_map(|instance| instance.due_at)
+                .max(),
+            missed_heartbeats: best.map_or(self.missed_heartbeats, |best| best.missed_heartbeats),
             heartbeat_interval_ms: self.heartbeat_interval_ms,
             protocol_version: self.protocol_version.clone(),
+            connected_instances: instances.len() as u64,
+            instances: None,
             connected_at: self.connected_at,
             connection: self.connection.clone(),
             tags: Tags::clone(&self.tags),
+            metrics,
+        }
+    }
+}
+
+impl ServerView {
+    /// The same without its instances, as lists have it.
+    #[must_use]
+    pub fn listed(self) -> Self {
+        Self {
+            instances: None,
+            ..self
+        }
+    }
+}
+
+impl Instance {
+    fn view(&self, lease: Option<&LeaseView>) -> InstanceView {
+        let mut condition = self.condition.clone();
+        if let Some(lease) = lease {
+            condition.hear_lease(lease.health);
+        }
+        let health = condition.verdict();
+        let words = lease.and_then(|lease| lease.words.as_deref());
+        let (reason, _, detail) = condition.grounds(words.or(self.lease_words.as_deref()));
+        let is_well = health == Health::Healthy;
+        let due_at = self
+            .last_seen_at
+            .saturating_add_unsigned(self.heartbeat_interval_ms);
+        InstanceView {
+            instance_id: self.id.clone(),
+            status: "connected",
+            health,
+            reason: (!is_well).then(|| reason.to_owned()),
+            detail: detail.filter(|_| !is_well),
+            unsaved: health != self.condition.verdict(),
+            last_seen_at: lease.map_or(self.last_seen_at, |lease| lease.last_seen_at),
+            due_at: Some(lease.map_or(due_at, |lease| lease.due_at)),
+            missed_heartbeats: lease
+                .map_or(self.missed_heartbeats, |lease| lease.missed_heartbeats),
+            heartbeat_interval_ms: self.heartbeat_interval_ms,
+            connected_at: self.connected_at,
+            host: self.process.host.clone(),
+            pid: self.process.pid,
+            client: self.process.client.clone(),
             metrics: lease.and_then(|lease| lease.metrics.clone()),
+        }
+    }
+}
+
+impl Lost {
+    fn view(&self) -> InstanceView {
+        InstanceView {
+            status: "lost",
+            health: Health::Unhealthy,
+            reason: Some(self.reason.clone()),
+            detail: None,
+            due_at: None,
+            ..self.instance.view(None)
         }
     }
 }

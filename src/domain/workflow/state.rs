@@ -92,8 +92,18 @@ pub(super) struct Outcome {
     /// Results that somebody gave by hand, where they aren't the steps' own.
     pub(super) results: Option<Json>,
     pub(super) ended_at: i64,
+    /// The same by the time that has really passed, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lived: Option<i64>,
     /// The sequence of the event that says so.
     pub(super) sequence: u64,
+}
+
+impl Outcome {
+    /// What its age counts from, by the time that has really passed, ms.
+    pub(super) fn since(&self) -> i64 {
+        self.lived.unwrap_or(self.ended_at)
+    }
 }
 
 /// Counts that a report keeps up.
@@ -357,6 +367,7 @@ impl Workflow {
             failed_step,
             results,
             ended_at: at,
+            lived: None,
             sequence,
         })
     }
@@ -369,8 +380,18 @@ impl Workflow {
             failed_step: data.failed_step.clone(),
             results: None,
             ended_at: at,
+            lived: None,
             sequence,
         })
+    }
+
+    /// The end that the workflow has just come to, if it has, was at this time by the time that has really passed.
+    pub(super) fn ages_from(&mut self, lived: i64) {
+        if let Some(outcome) = &mut self.outcome
+            && outcome.ended_at != lived
+        {
+            Arc::make_mut(outcome).lived = Some(lived);
+        }
     }
 
     /// Marks a step's holder as gone: the attempt is due to be failed.

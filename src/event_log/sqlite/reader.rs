@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::{
     Shared,
     fetch::{self, Stored},
-    leases,
+    leases, notes,
     pool::Pool,
     read,
     schema::{Bounds, sequence, sql},
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     event_log::{
-        Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, Scanned,
-        TakeSnapshot, Visit,
+        Epochs, LogInfo, LogReader, PlaceAtTime, ReadError, ReadRange, SavedLease, SavedNote,
+        Scanned, TakeSnapshot, Visit,
     },
     filter::Filter,
 };
@@ -60,6 +60,10 @@ impl LogReader for Reader {
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {
         self.pool.read(load_leases)
+    }
+
+    fn load_notes(&self) -> Result<Vec<SavedNote>, ReadError> {
+        self.pool.read(notes::load)
     }
 }
 

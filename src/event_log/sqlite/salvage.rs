@@ -7,7 +7,7 @@ use rusqlite::{Connection, types::Value};
 use super::{
     Writer,
     block::{self, Packer},
-    reader, recover,
+    notes, reader, recover,
     room::Lock,
     schema::{self, Bounds, sql},
     states,
@@ -218,6 +218,10 @@ fn copy_rest(
         Err(e) => report
             .problems
             .push(format!("no leases could be copied: {e}")),
+    }
+    // A log of an older version has none.
+    if let Ok(notes) = notes::load(old) {
+        new.append_noting(&[], &[], &notes)?;
     }
     let copied = new.commit(|new| {
         // The head stays where it was, also where the newest events are lost.

@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::told::told;
+use super::{notes, told::told};
 
 /// The database within the data directory.
 pub(super) const FILE: &str = "hub.db";
@@ -117,6 +117,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Unusable> {
         raise.execute("UPDATE meta SET value = ?1 WHERE key = 'schema'", [VERSION])?;
         raise.commit()?;
     }
+    connection.execute_batch(notes::TABLE)?;
     Ok(connection)
 }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, ffi};
 use super::{
     Shared,
     block::{self, Packer},
-    leases,
+    leases, notes,
     room::{self, Ballast, Lock},
     schema::{self, Bounds, sequence, sql},
     states::Making,
@@ -22,6 +22,7 @@ use crate::{
     domain::{Json, Record},
     event_log::{
         AppendError, KeyHash, LogWriter, Pruned, ReadError, Remembered, Retention, SavedLease,
+        SavedNote,
     },
 };
 
@@ -342,10 +343,11 @@ impl Drop for Writer {
 }
 
 impl LogWriter for Writer {
-    fn append(
+    fn append_noting(
         &mut self,
         records: &[Record<'_>],
         answers: &[Remembered],
+        notes: &[SavedNote],
     ) -> Result<(), AppendError> {
         let next = self.standing.head + 1;
         if let Some(stray) = (next..)
@@ -359,12 +361,15 @@ impl LogWriter for Writer {
             );
             return Err(AppendError::Unwritable(cause));
         }
-        if records.is_empty() && answers.is_empty() {
+        if records.is_empty() && answers.is_empty() && notes.is_empty() {
             return Ok(());
         }
         self.check_room()?;
         self.packer.begin(next, self.standing.ts_max);
-        self.transact(|writer| writer.insert(records, answers))?;
+        self.transact(|writer| {
+            notes::keep(&writer.connection, notes)?;
+            writer.insert(records, answers)
+        })?;
         self.settle_append()
     }
 

@@ -85,18 +85,18 @@ fn after_a_restart_everybody_has_a_fresh_interval_and_red_stays_red() {
     assert_eq!(world.health("ill"), Unhealthy);
     let saved = world.leases.save().unwrap();
     assert_eq!(world.leases.save(), None, "nobody was heard of since");
-    let seen_at = world.leases.last_seen_at(&id("well"));
+    let seen_at = world.leases.last_seen_at(&world.state, &id("well"), None);
 
     world.clock.advance(600_000);
     world.leases = Leases::recover(RULES, world.clock.clone(), &world.state, &saved);
     world.told.clear();
     world.pass(1450);
     assert!(world.told.is_empty(), "{:?}", world.told);
-    assert_eq!(world.leases.last_seen_at(&id("well")), seen_at);
-    let view = |world: &World, name: &str| {
-        let server = world.state.servers.get(&id(name)).unwrap();
-        server.view(world.leases.view(&id(name)).as_ref())
-    };
+    assert_eq!(
+        world.leases.last_seen_at(&world.state, &id("well"), None),
+        seen_at
+    );
+    let view = |world: &World, name: &str| world.view(name);
     let ill = view(&world, "ill");
     assert_eq!(ill.health, Unhealthy);
     let detail = ill.detail.unwrap();

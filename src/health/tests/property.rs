@@ -41,7 +41,7 @@ fn state_and_leases_agree_in_the_end() {
                 }
                 Deed::Leave(who) => {
                     let leave = Deregister { server: id(names[who]), reason: "bye".to_owned(), connection: None,
-                        instance_id: None, last_seen_at: None, occurred_at: None };
+                        instance_id: None, expected: None, last_seen_at: None, occurred_at: None };
                     world.execute(&Command::Deregister(leave));
                 }
                 Deed::Pass(ms) => world.pass(ms),
@@ -58,9 +58,12 @@ fn state_and_leases_agree_in_the_end() {
         prop_assert_eq!(world.leases.connected.load(Ordering::Relaxed), connected);
         prop_assert_eq!(world.leases.timers.lock().len(), connected);
         for name in names.iter().filter(|name| world.is_connected(name)) {
-            let shard = world.leases.shard(&id(name));
-            let entry = shard.get(&id(name)).unwrap();
-            prop_assert_eq!(entry.lease.verdict(), world.state.servers.get(&id(name)).unwrap().health);
+            let server = world.state.servers.get(&id(name)).unwrap();
+            let instance = server.instances.only().unwrap();
+            let shard = world.leases.shard(instance.connection);
+            let entry = shard.get(&instance.connection).unwrap();
+            prop_assert_eq!(entry.lease.health(), instance.condition.lease);
+            prop_assert_eq!(instance.condition.verdict(), server.health);
             prop_assert!(!entry.asking);
         }
         world.pass(20_000);

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::{lines::next_lines, *};
 use crate::domain::{Epoch, Record};
-use crate::event_log::{Epochs, PlaceAtTime, ReadError, SavedLease, TakeSnapshot, Visit};
+use crate::event_log::{
+    Epochs, PlaceAtTime, ReadError, SavedLease, SavedNote, TakeSnapshot, Visit,
+};
 use crate::http::pieces::Source;
 
 /// A log of events whose timestamps are their sequences; some pruned, one damaged.
@@ -98,6 +100,10 @@ impl LogReader for Stub {
 
     fn read_snapshot(&self, _: TakeSnapshot<'_>) -> Result<Option<u64>, ReadError> {
         Ok(None)
+    }
+
+    fn load_notes(&self) -> Result<Vec<SavedNote>, ReadError> {
+        Ok(Vec::new())
     }
 
     fn load_leases(&self) -> Result<Vec<SavedLease>, ReadError> {

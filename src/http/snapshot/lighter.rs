@@ -39,10 +39,7 @@ pub(super) fn within(item: &Item, most: usize) -> String {
     }
     match item {
         Item::Workflow(workflow) => lighter_workflow(workflow, most),
-        Item::Server(server, lease) => {
-            let view = server.view(lease.as_deref());
-            lighter(Json::of(&view).as_str(), Vec::new(), most)
-        }
+        Item::Server(server) => lighter(Json::of(&**server).as_str(), Vec::new(), most),
         Item::Pattern(pattern) => lighter(Json::of(&**pattern).as_str(), Vec::new(), most),
     }
 }

@@ -90,7 +90,7 @@ impl From<Item> for Thing {
     fn from(item: Item) -> Self {
         match item {
             Item::Pattern(pattern) => Self::Pattern(pattern),
-            Item::Server(server, lease) => Self::Server(server, lease),
+            Item::Server(server) => Self::Server(server),
             Item::Workflow(workflow) => Self::Defined(workflow),
         }
     }

@@ -3,8 +3,9 @@
 
 use timeback_events::domain::{
     Command, FieldError, Json, ServerId, StepId, WorkflowId,
-    command::{ChangeHealth, EndWorkflow, Register, ReportStep, StartWorkflow, SwitchPattern},
-    event::HealthSource,
+    command::{
+        ChangeHealth, EndWorkflow, Register, ReportStep, SelfReport, StartWorkflow, SwitchPattern,
+    },
     health::Heartbeat,
     json::JsonRef,
     pattern::PatternName,
@@ -81,15 +82,14 @@ fn health(heartbeat: &Heartbeat) -> Command {
         .unwrap_or(timeback_events::domain::event::Health::Healthy);
     Command::ChangeHealth(ChangeHealth {
         server: server(),
-        connection: 1,
-        health,
-        lease_health: health,
-        reported_health: health,
-        reason: "reported".to_owned(),
-        source: HealthSource::Itself,
-        missed_heartbeats: 0,
-        last_seen_at: NOW,
-        detail: None,
+        instance_id: None,
+        connection: Some(1),
+        lease: None,
+        report: Some(SelfReport {
+            health,
+            detail: heartbeat.detail.clone(),
+        }),
+        last_seen_at: Some(NOW),
         occurred_at: None,
     })
 }

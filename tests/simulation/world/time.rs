@@ -2,7 +2,7 @@
 
 use timeback_events::domain::{
     Command, Event, ServerId,
-    command::{ChangeHealth, Deregister},
+    command::{ChangeHealth, Deregister, LeaseWord, SelfReport},
     event::{EventData, Health},
     health::Lease,
     server::HEARTBEAT_TIMEOUT,
@@ -12,10 +12,10 @@ use timeback_events::domain::{
 use super::World;
 
 impl World {
-    /// One server is not heard of until another falls silent in its place.
+    /// One instance is not heard of until another falls silent in its place.
     pub(super) fn fall_silent(&mut self) {
         let which = self.chance.below(self.leases.len().max(1));
-        self.silent = self.leases.keys().nth(which).cloned();
+        self.silent = self.leases.keys().nth(which).copied();
     }
 
     pub(super) fn heartbeat(&mut self) {
@@ -29,66 +29,72 @@ impl World {
             2..=4 => Some(Health::Healthy),
             _ => None,
         };
-        let (id, (_, lease)) = self.leases.iter_mut().nth(which).expect("one of them");
-        if self.silent.as_ref() == Some(id) {
+        let connection = *self.leases.keys().nth(which).expect("one of them");
+        if self.silent == Some(connection) {
             return;
         }
-        lease.heartbeat(self.mono, report.map(|health| (health, None)), &self.rules);
-        let id = id.clone();
-        self.tell_verdict(&id);
+        if let Some((_, _, lease)) = self.leases.get_mut(&connection) {
+            lease.heartbeat(self.mono, &self.rules);
+        }
+        self.tell(connection, report);
     }
 
     /// What silence means by now.
     pub(super) fn look_at_leases(&mut self) {
-        let ids: Vec<ServerId> = self.leases.keys().cloned().collect();
-        for id in ids {
-            let Some((connection, lease)) = self.leases.get_mut(&id) else {
+        let connections: Vec<u64> = self.leases.keys().copied().collect();
+        for connection in connections {
+            let Some((server, instance, lease)) = self.leases.get_mut(&connection) else {
                 continue;
             };
-            let connection = *connection;
             lease.elapse(self.mono, &self.rules);
             if lease.ends_at(&self.rules, false) <= self.mono {
-                self.note("lease ran out");
                 let gone = Deregister {
-                    server: id,
+                    server: server.clone(),
                     reason: HEARTBEAT_TIMEOUT.to_owned(),
                     connection: Some(connection),
-                    instance_id: None,
+                    instance_id: instance.clone(),
+                    expected: None,
                     last_seen_at: None,
                     occurred_at: None,
                 };
+                self.note("lease ran out");
                 self.ask(Command::Deregister(gone));
             } else {
-                self.tell_verdict(&id);
+                self.tell(connection, None);
             }
         }
-        for (id, (connection, lease)) in &self.leases {
+        for (connection, (id, name, lease)) in &self.leases {
             let server = self.state.servers.connected(id).expect("a lease's server");
-            assert_eq!(server.connected_sequence, *connection);
+            let instance = server.instances.get(name.as_ref());
+            let instance = instance.expect("a lease's instance");
+            assert_eq!(instance.connection, *connection);
             assert_eq!(
-                server.health,
-                lease.verdict(),
+                instance.condition.lease,
+                lease.health(),
                 "the state says what the lease says of {id}"
             );
         }
     }
 
-    fn tell_verdict(&mut self, id: &ServerId) {
-        let Some((connection, lease)) = self.leases.get(id) else {
+    /// Tells what the lease says, and what the instance says of itself.
+    fn tell(&mut self, connection: u64, report: Option<Health>) {
+        let Some((server, instance, lease)) = self.leases.get(&connection) else {
             return;
         };
-        let evidence = lease.evidence(self.mono, &self.rules);
         let change = ChangeHealth {
-            server: id.clone(),
-            connection: *connection,
-            health: lease.verdict(),
-            lease_health: lease.lease_health(),
-            reported_health: lease.reported(),
-            reason: evidence.reason.to_owned(),
-            source: evidence.source,
-            missed_heartbeats: lease.missed(),
-            last_seen_at: self.wall,
-            detail: Some(evidence.detail),
+            server: server.clone(),
+            instance_id: instance.clone(),
+            connection: Some(connection),
+            lease: Some(LeaseWord {
+                health: lease.health(),
+                missed_heartbeats: lease.missed(),
+                words: lease.words(self.mono, &self.rules),
+            }),
+            report: report.map(|health| SelfReport {
+                health,
+                detail: None,
+            }),
+            last_seen_at: Some(self.wall),
             occurred_at: None,
         };
         self.ask(Command::ChangeHealth(change));
@@ -128,21 +134,28 @@ impl World {
     /// Leases follow the events, as the hub's own do.
     pub(super) fn lease_of(&mut self, event: &Event) {
         let interval = event.what.private.heartbeat_interval_ms.unwrap_or(2_000);
-        match &event.what.data {
-            EventData::ServerConnected(data) => {
-                let lease = Lease::new(interval, self.mono);
-                self.leases
-                    .insert(data.connection.id.clone(), (event.position.sequence, lease));
-            }
-            EventData::ServerUpdated(data) => {
-                let lease = self.leases.get_mut(&data.connection.id);
-                let (_, lease) = lease.expect("a connected server has a lease");
-                lease.set_interval(interval);
-            }
-            EventData::ServerDisconnected(data) => {
-                self.leases.remove(&data.connection.id);
-            }
-            _ => {}
+        let Some(server) = &event.what.server else {
+            return;
+        };
+        let connected = match &event.what.data {
+            EventData::ServerConnected(data) => data.connection.instance_id.clone(),
+            EventData::InstanceConnected(data) => data.instance_id.clone(),
+            EventData::ServerUpdated(_) => return self.leases_renamed(server),
+            _ => return,
+        };
+        let lease = Lease::new(interval, self.mono);
+        let entry = (server.clone(), connected, lease);
+        self.leases.insert(event.position.sequence, entry);
+    }
+
+    /// A server described itself again: its instances may have other names and intervals.
+    fn leases_renamed(&mut self, server: &ServerId) {
+        let server = self.state.servers.connected(server);
+        for instance in server.expect("it is connected").instances.connected() {
+            let lease = self.leases.get_mut(&instance.connection);
+            let (_, name, lease) = lease.expect("a connected instance has a lease");
+            name.clone_from(&instance.id);
+            lease.set_interval(instance.heartbeat_interval_ms);
         }
     }
 }

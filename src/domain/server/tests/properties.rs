@@ -3,24 +3,29 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::event::EventType;
+use crate::domain::{InstanceId, command::SelfReport, event::EventType};
 
 /// Something that happens to one of three servers.
 #[derive(Debug, Clone)]
 enum Deed {
-    Register(u8, Option<u8>),
-    Leave(u8, bool),
-    Turn(u8, Health),
+    Register(u8, Option<u8>, bool),
+    Leave(u8, Option<u8>, bool),
+    Turn(u8, Option<u8>, Health),
+    Report(u8, Option<u8>, Health),
     Wait(i64),
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
     let health = prop::sample::select(vec![Healthy, Degraded, Unhealthy]);
+    let which = || (0_u8..3, prop::option::of(0_u8..3));
     prop_oneof![
-        (0_u8..3, prop::option::of(0_u8..3))
-            .prop_map(|(who, instance)| Deed::Register(who, instance)),
-        (0_u8..3, any::<bool>()).prop_map(|(who, lost)| Deed::Leave(who, lost)),
-        (0_u8..3, health).prop_map(|(who, health)| Deed::Turn(who, health)),
+        (which(), any::<bool>())
+            .prop_map(|((who, instance), many)| Deed::Register(who, instance, many)),
+        (which(), any::<bool>())
+            .prop_map(|((who, instance), lost)| Deed::Leave(who, instance, lost)),
+        (which(), health.clone())
+            .prop_map(|((who, instance), health)| Deed::Turn(who, instance, health)),
+        (which(), health).prop_map(|((who, instance), health)| Deed::Report(who, instance, health)),
         // The wall clock may be set back.
         (-20_i64..60).prop_map(Deed::Wait),
     ]
@@ -41,14 +46,21 @@ fn play(deeds: &[Deed]) -> Fleet {
     let name = |who: u8| id(["a", "b", "c"][usize::from(who)]);
     for deed in deeds {
         match deed {
-            Deed::Register(who, instance) => {
-                let mut body = json!({"id": name(*who).as_str(), "capabilities": {"tools": ["t"]}});
+            Deed::Register(who, instance, many) => {
+                let mut body = json!({"id": name(*who).as_str(), "capabilities": {"tools": ["t"]},
+                    "instances": if *many { "many" } else { "one" }});
                 if let Some(instance) = instance {
                     body["instanceId"] = instance.to_string().into();
                 }
-                fleet.register(body);
+                let registered =
+                    fleet
+                        .servers
+                        .register(&register(body), &fleet.policy, at(fleet.now));
+                if let Ok(decision) = registered {
+                    fleet.append(decision);
+                }
             }
-            Deed::Leave(who, lost) => {
+            Deed::Leave(who, instance, lost) => {
                 let reason = if *lost {
                     HEARTBEAT_TIMEOUT
                 } else {
@@ -57,28 +69,55 @@ fn play(deeds: &[Deed]) -> Fleet {
                 let decision = fleet.servers.deregister(
                     &Deregister {
                         server: name(*who),
+                        instance_id: instance_id(*instance),
                         ..leave(reason)
                     },
-                    fleet.now,
+                    at(fleet.now),
                 );
                 if let Ok(decision) = decision {
                     fleet.append(decision);
                 }
             }
-            Deed::Turn(who, health) => {
-                let connection = fleet
-                    .servers
-                    .get(&name(*who))
-                    .map_or(0, |server| server.connected_sequence);
+            Deed::Turn(who, instance, health) => {
+                let instance_id = instance_id(*instance);
+                let server = fleet.servers.get(&name(*who));
+                let connection = server
+                    .and_then(|server| server.instances.get(instance_id.as_ref()))
+                    .map_or(0, |instance| instance.connection);
                 fleet.turn(&ChangeHealth {
                     server: name(*who),
+                    instance_id,
                     ..verdict(connection, *health)
                 });
+            }
+            Deed::Report(who, instance, health) => {
+                let report = ChangeHealth {
+                    server: name(*who),
+                    instance_id: instance_id(*instance),
+                    connection: None,
+                    lease: None,
+                    report: Some(SelfReport {
+                        health: *health,
+                        detail: None,
+                    }),
+                    last_seen_at: None,
+                    occurred_at: None,
+                };
+                let heard = fleet
+                    .servers
+                    .change_health(&report, &fleet.policy, fleet.now);
+                if let Ok(decision) = heard {
+                    fleet.append(decision);
+                }
             }
             Deed::Wait(ms) => fleet.now += ms,
         }
     }
     fleet
+}
+
+fn instance_id(instance: Option<u8>) -> Option<InstanceId> {
+    instance.map(|instance| InstanceId::parse(&instance.to_string()).unwrap())
 }
 
 fn recount(servers: &Servers) -> Tally {
@@ -102,6 +141,20 @@ proptest! {
         prop_assert_eq!(fleet.servers.gone.size(), gone.len());
         prop_assert!(gone.iter().all(|key| fleet.servers.gone.contains_key(key)));
         prop_assert!(gone.len() <= 2);
+    }
+
+    #[test]
+    fn a_server_is_connected_while_an_instance_is_and_as_healthy_as_the_best(deeds in prop::collection::vec(deed(), 0..80)) {
+        let fleet = play(&deeds);
+        for server in fleet.servers.after(None) {
+            let verdicts: Vec<_> = server.instances.connected().map(|instance| instance.condition.verdict()).collect();
+            prop_assert_eq!(server.is_connected(), !verdicts.is_empty());
+            prop_assert!(server.mode == Mode::Many || verdicts.len() <= 1);
+            if let Some(best) = verdicts.iter().min() {
+                prop_assert_eq!(server.instances.best(), Some(*best));
+                prop_assert_eq!(server.health, *best);
+            }
+        }
     }
 
     #[test]
@@ -129,8 +182,12 @@ proptest! {
                 prop_assert!(same(&servers, &restored));
                 servers = restored;
             }
-            servers.evolve(event);
+            servers.evolve(event, event.timestamp);
             servers.expire(event.timestamp, &fleet.policy);
+        }
+        // What is kept beside the log holds whichever event came last.
+        for note in &fleet.notes {
+            servers.note(note);
         }
         prop_assert!(same(&servers, &fleet.servers));
     }

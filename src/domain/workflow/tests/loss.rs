@@ -71,6 +71,7 @@ impl Fleet {
             reason: "deregistered".to_owned(),
             connection: None,
             instance_id: None,
+            expected: None,
             last_seen_at: None,
             occurred_at: None,
         }));

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use proptest::{prelude::*, sample::select};
 use serde_json::json;
 
-use super::support::{World, report, start, workflow_id};
+use super::support::{World, ended_by, report, start, workflow_id};
 use crate::domain::{
     Command, EventData, Json, ServerId, StepId, WorkflowId,
     command::{EndWorkflow, Ending, ReportStep, StartWorkflow},
@@ -155,7 +155,7 @@ fn act(world: &mut World, act: &Act) {
 /// The state after the events from this one on.
 fn folded(world: &World, from: usize, mut workflows: Workflows) -> Workflows {
     for event in &world.log[from..] {
-        workflows.evolve(event, &world.servers);
+        workflows.evolve(event, event.timestamp, &ended_by(event));
         workflows.expire(event.timestamp, &world.policy);
     }
     workflows
@@ -338,7 +338,7 @@ proptest! {
         let early: Vec<_> = world.log[..split].to_vec();
         let mut first = Workflows::default();
         for event in &early {
-            first.evolve(event, &world.servers);
+            first.evolve(event, event.timestamp, &ended_by(event));
             first.expire(event.timestamp, &world.policy);
         }
         prop_assert_eq!(&folded(&world, split, restored(&first)), &world.workflows);

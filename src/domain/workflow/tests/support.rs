@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::domain::{
-    Command, Event, EventData, Json, Policy, Rejection, ServerId, StepId, WorkflowId,
+    Command, Event, EventData, Json, Moment, Policy, Rejection, ServerId, StepId, WorkflowId,
     command::{EndWorkflow, Ending, ReportStep, StartWorkflow, StepReport},
     event::{ConnectionName, NewEvent, ServerDisconnected},
     position::{Epoch, Position},
-    server::Servers,
+    server::{Ended, Servers},
     workflow::{Step, StepStatus, Workflow, Workflows},
 };
 
@@ -114,10 +114,14 @@ impl World {
 
     pub(super) fn decide(&self, command: &Command) -> Result<Vec<NewEvent>, Rejection> {
         let (it, servers, policy, now) = (&self.workflows, &self.servers, &self.policy, self.now);
+        let at = Moment {
+            wall: now,
+            lived: now,
+        };
         let decision = match command {
-            Command::StartWorkflow(start) => it.start(start, servers, policy, now)?,
-            Command::ReportStep(report) => it.report(report, servers, policy, now)?,
-            Command::EndWorkflow(end) => it.end(end, servers, policy, now)?,
+            Command::StartWorkflow(start) => it.start(start, servers, policy, at)?,
+            Command::ReportStep(report) => it.report(report, servers, policy, at)?,
+            Command::EndWorkflow(end) => it.end(end, servers, policy, at)?,
             Command::StepTimedOut {
                 workflow,
                 step,
@@ -153,7 +157,8 @@ impl World {
             timestamp: self.now,
             what,
         };
-        self.workflows.evolve(&event, &self.servers);
+        self.workflows
+            .evolve(&event, event.timestamp, &ended_by(&event));
         self.workflows.expire(event.timestamp, &self.policy);
         self.log.push(event);
     }
@@ -196,6 +201,9 @@ impl World {
             reason: "deregistered".to_owned(),
             connection,
             last_seen_at: self.now,
+            expected: Some(true),
+            connected_for_ms: Some(0),
+            instance_id: None,
         };
         let data = EventData::ServerDisconnected(data);
         self.append(NewEvent {
@@ -276,4 +284,14 @@ fn slug(rejection: &Rejection) -> String {
         Rejection::LimitReached { .. } => "limit-reached".to_owned(),
         other => panic!("unexpected: {other:?}"),
     }
+}
+
+/// The instance that an event ends: one without a name, as these tests have no others.
+pub(super) fn ended_by(event: &Event) -> Vec<Ended> {
+    let ends = matches!(event.what.data, EventData::ServerDisconnected(_));
+    let ended = Ended {
+        instance: None,
+        connection: 0,
+    };
+    ends.then_some(ended).into_iter().collect()
 }
