@@ -37,6 +37,8 @@ mod payloads;
 mod problems;
 mod process;
 mod produce;
+#[cfg(feature = "client")]
+mod readme;
 mod resume;
 mod retention;
 mod rights;
