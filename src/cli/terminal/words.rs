@@ -23,7 +23,18 @@ pub(super) struct Told {
 pub(super) fn tell(envelope: &Exact) -> Told {
     let data = &envelope["data"];
     let kind = text(envelope, "type");
-    let (tone, words) = words(kind, envelope, data);
+    let (tone, mut words) = words(kind, envelope, data);
+    // What has no words of its own is shown as it came, `by` included.
+    if let Some((who, words)) = data["by"].as_str().zip(words.as_mut()) {
+        words.push_str(&format!(" (by {who})"));
+    }
+    let words = words
+        .or_else(|| {
+            envelope
+                .text_of("data")
+                .filter(|text| text != "{}" && text != "null")
+        })
+        .unwrap_or_default();
     let subject = match text(data, "workflowId") {
         "" => text(envelope, "serverId"),
         workflow => workflow,
@@ -35,15 +46,25 @@ pub(super) fn tell(envelope: &Exact) -> Told {
     }
 }
 
-fn words(kind: &str, envelope: &Exact, data: &Value) -> (Tone, String) {
-    match kind {
-        "server_connected" => (Tone::Good, connected(data)),
+/// What an event means, and in whose words; `None` where the hub's own words would say nothing.
+fn words(kind: &str, envelope: &Value, data: &Value) -> (Tone, Option<String>) {
+    if !data.is_object() {
+        return (Tone::Own, None);
+    }
+    let (tone, words) = match kind {
+        "server_connected" => (Tone::Good, format!("{}{}", connected(data), drift(data))),
         "server_updated" => {
             let changed = data["changed"].as_array().map(|names| list(names));
             let changed = changed.unwrap_or_else(|| "its description".to_owned());
-            (Tone::Busy, format!("changed {changed}"))
+            (Tone::Busy, format!("changed {changed}{}", drift(data)))
         }
         "server_disconnected" => disconnected(envelope, data),
+        "server_instance_connected" => (Tone::Good, instance_connected(data)),
+        "server_instance_disconnected" => {
+            let (tone, how) = disconnected(envelope, data);
+            let words = format!("{} {how}{}", instance(data), instances(data));
+            (tone, words)
+        }
         "server_health_changed" => {
             let health = text(data, "health");
             let why = match text(data, "detail") {
@@ -53,23 +74,23 @@ fn words(kind: &str, envelope: &Exact, data: &Value) -> (Tone, String) {
             let words = format!("{} → {health}: {why}", text(data, "previousHealth"));
             (Tone::of_health(health), words)
         }
-        "integration_status_changed" => {
-            let status = text(data, "status");
-            (Tone::of_health(status), status_changed(status, data))
-        }
+        "integration_status_changed" => match text(data, "status") {
+            "" => return (Tone::Own, None),
+            status => (Tone::of_health(status), status_changed(status, data)),
+        },
         "pattern_enabled" | "pattern_disabled" => {
             let on = kind == "pattern_enabled";
             let pattern = text(&data["pattern"], "name");
             let words = format!("{pattern} is {}", if on { "on" } else { "off" });
             (if on { Tone::Busy } else { Tone::Odd }, words)
         }
-        _ if kind.starts_with("workflow_") => workflow(kind, data),
-        _ if data.as_object().is_some_and(serde_json::Map::is_empty) || data.is_null() => {
-            (Tone::Own, String::new())
-        }
-        // As it came: a reading of it could round its numbers.
-        _ => (Tone::Own, envelope.text_of("data").unwrap_or_default()),
-    }
+        _ if kind.starts_with("workflow_") => match workflow(kind, data) {
+            Some(told) => told,
+            None => return (Tone::Plain, None),
+        },
+        _ => return (Tone::Own, None),
+    };
+    (tone, Some(words))
 }
 
 fn connected(data: &Value) -> String {
@@ -103,8 +124,13 @@ fn disconnected(envelope: &Value, data: &Value) -> (Tone, String) {
         (Some(now), Some(then)) => format!(", last seen {}", ago(now, then)),
         _ => String::new(),
     };
+    // Before servers could say that one was not expected to go, only silence meant a loss.
+    let lost = match data["expected"].as_bool() {
+        Some(expected) => !expected,
+        None => text(data, "reason") == "heartbeat_timeout",
+    };
     match text(data, "reason") {
-        "heartbeat_timeout" => (Tone::Bad, format!("lost: no heartbeat{seen}")),
+        word if lost => (Tone::Bad, format!("lost: {}{seen}", reason(word))),
         "deregistered" => (Tone::Odd, "deregistered".to_owned()),
         "replaced" => (
             Tone::Odd,
@@ -114,22 +140,104 @@ fn disconnected(envelope: &Value, data: &Value) -> (Tone, String) {
     }
 }
 
+fn instance_connected(data: &Value) -> String {
+    let mut about: Vec<String> = Vec::new();
+    match &data["pid"] {
+        Value::Null => {}
+        pid => about.push(format!("process {pid}")),
+    }
+    match text(data, "host") {
+        "" => {}
+        host => about.push(format!("on {host}")),
+    }
+    let client = &data["client"];
+    match client.as_str().unwrap_or_else(|| text(client, "name")) {
+        "" => {}
+        name => about.push(format!("for {name}")),
+    }
+    let about = match about.join(" ") {
+        about if about.is_empty() => about,
+        about => format!(" ({about})"),
+    };
+    format!("{} connected{about}{}", instance(data), instances(data))
+}
+
+fn instance(data: &Value) -> String {
+    match text(data, "instanceId") {
+        "" => "an instance".to_owned(),
+        id => format!("instance {id}"),
+    }
+}
+
+/// How many instances there are now.
+fn instances(data: &Value) -> String {
+    match data["connectedInstances"].as_u64() {
+        None => String::new(),
+        Some(0) => ", none is left".to_owned(),
+        Some(count) => format!(", {} now", counted(count, "instance")),
+    }
+}
+
+/// What differs from before in what a server offers: `; tools +new -gone ~changed (description)`.
+fn drift(data: &Value) -> String {
+    let mut told = Vec::new();
+    for (kind, change) in data["drift"].as_object().into_iter().flatten() {
+        let mut names = Vec::new();
+        for (list, mark) in [("added", '+'), ("removed", '-'), ("changed", '~')] {
+            for entry in change[list].as_array().into_iter().flatten() {
+                let name = entry.as_str().unwrap_or_else(|| text(entry, "name"));
+                let fields = entry["fields"].as_array().map(|fields| self::list(fields));
+                let fields = fields.map_or_else(String::new, |fields| format!(" ({fields})"));
+                names.push(format!("{mark}{name}{fields}"));
+            }
+        }
+        if !names.is_empty() {
+            told.push(format!("{kind} {}", names.join(" ")));
+        }
+    }
+    match told.join(", ") {
+        told if told.is_empty() => told,
+        told => format!("; {told}"),
+    }
+}
+
 fn status_changed(status: &str, data: &Value) -> String {
-    let number = |name: &str| data[name].as_u64().unwrap_or_default();
-    let mut words = format!(
-        "{} → {status}: {} of {} healthy",
-        text(data, "previousStatus"),
-        number("healthyServers"),
-        counted(number("connectedServers"), "server"),
-    );
-    match number("lostServers") {
-        0 => {}
-        lost => words.push_str(&format!(", {lost} lost")),
+    let mut words = match text(data, "previousStatus") {
+        "" => status.to_owned(),
+        before => format!("{before} → {status}"),
+    };
+    if let Some(connected) = data["connectedServers"].as_u64() {
+        let healthy = data["healthyServers"].as_u64().unwrap_or_default();
+        words.push_str(&format!(
+            ": {healthy} of {} healthy",
+            counted(connected, "server")
+        ));
+    }
+    let named = data["lost"].as_array().map(|ids| list(ids));
+    match (data["lostServers"].as_u64().unwrap_or_default(), named) {
+        (0, _) => {}
+        (lost, Some(ids)) if !ids.is_empty() => words.push_str(&format!(", {lost} lost ({ids})")),
+        (lost, _) => words.push_str(&format!(", {lost} lost")),
+    }
+    let because = &data["because"];
+    match text(because, "serverId") {
+        "" => {}
+        server => words.push_str(&format!("; {server} {}", deed(text(because, "type")))),
     }
     words
 }
 
-fn workflow(kind: &str, data: &Value) -> (Tone, String) {
+/// What a server did, by the type of its event.
+fn deed(kind: &str) -> &str {
+    match kind {
+        "server_connected" => "connected",
+        "server_disconnected" => "left",
+        "server_health_changed" => "changed its health",
+        _ => "changed",
+    }
+}
+
+fn workflow(kind: &str, data: &Value) -> Option<(Tone, String)> {
     let step = text(data, "stepId");
     let by = |mark: &str| match text(data, "serverId") {
         "" => String::new(),
@@ -142,7 +250,7 @@ fn workflow(kind: &str, data: &Value) -> (Tone, String) {
     let took = data["durationMs"]
         .as_i64()
         .map_or_else(String::new, |ms| format!(" in {}", span(ms)));
-    match kind {
+    let told = match kind {
         "workflow_started" => {
             let steps = data["steps"].as_array().map_or(0, Vec::len) as u64;
             let words = format!("{}: {}", text(data, "name"), counted(steps, "step"));
@@ -191,8 +299,9 @@ fn workflow(kind: &str, data: &Value) -> (Tone, String) {
                 format!("{} failed{at}: {why}", text(data, "name")),
             )
         }
-        _ => (Tone::Plain, data.to_string()),
-    }
+        _ => return None,
+    };
+    Some(told)
 }
 
 fn with_ready(words: String, data: &Value) -> String {
@@ -281,6 +390,58 @@ mod tests {
                 json!({"previousStatus": "healthy", "status": "degraded", "healthyServers": 1, "connectedServers": 2, "lostServers": 1}),
                 "healthy → degraded: 1 of 2 servers healthy, 1 lost",
             ),
+            (
+                "server_disconnected",
+                json!({"reason": "out of memory", "expected": false, "lastSeenAt": 99_000}),
+                "lost: out of memory, last seen just now",
+            ),
+            (
+                "server_instance_connected",
+                json!({"instanceId": "a1", "connectedInstances": 2, "host": "mac", "pid": 71, "client": {"name": "Claude"}}),
+                "instance a1 connected (process 71 on mac for Claude), 2 instances now",
+            ),
+            (
+                "server_instance_disconnected",
+                json!({"instanceId": "a1", "connectedInstances": 1, "reason": "deregistered", "expected": true}),
+                "instance a1 deregistered, 1 instance now",
+            ),
+            (
+                "server_updated",
+                json!({"changed": ["capabilities"], "drift": {"tools": {"added": ["new"], "removed": ["old"],
+                       "changed": [{"name": "grade", "fields": ["description"]}]}, "prompts": {"added": []}}}),
+                "changed capabilities; tools +new -old ~grade (description)",
+            ),
+            (
+                "integration_status_changed",
+                json!({"previousStatus": "healthy", "status": "degraded", "healthyServers": 1, "connectedServers": 1,
+                       "lostServers": 1, "lost": ["lms"], "because": {"serverId": "lms", "type": "server_disconnected"}}),
+                "healthy → degraded: 1 of 1 server healthy, 1 lost (lms); lms left",
+            ),
+            (
+                "integration_status_changed",
+                json!({"status": "degraded"}),
+                "degraded",
+            ),
+            (
+                "integration_status_changed",
+                json!({"status": 7}),
+                r#"{"status":7}"#,
+            ),
+            (
+                "workflow_failed",
+                json!({"name": "W", "reason": "cancelled", "error": "not today", "by": "board"}),
+                "W was cancelled: not today (by board)",
+            ),
+            ("workflow_failed", json!("no object"), r#""no object""#),
+            (
+                "grades.synced",
+                json!("all pupils are in"),
+                r#""all pupils are in""#,
+            ),
+            ("grades.synced", json!([1, 2]), "[1,2]"),
+            ("grades.synced", json!(42), "42"),
+            ("grades.synced", json!(null), ""),
+            ("grades.synced", json!({"by": "me"}), r#"{"by":"me"}"#),
             ("grades.synced", json!({"count": 3}), r#"{"count":3}"#),
             ("grades.synced", json!({}), ""),
         ] {

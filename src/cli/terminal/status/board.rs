@@ -82,6 +82,12 @@ fn summary(snapshot: &Value, screen: &Screen, base: &str) -> Vec<String> {
             "{who} fell silent at once, so the hub doubts itself and disconnects nobody for now"
         ));
     }
+    if stats["starved"].is_object() {
+        warn("The hub gets too little CPU time: its own timers are late");
+    }
+    if stats["unsaved"] == true {
+        warn("The hub can't write its log: what it sees changing is in no event yet");
+    }
     if stats["clockJump"].is_object() {
         warn("The hub's clock jumped forward, so nothing is pruned by age for now");
     }
