@@ -9,7 +9,7 @@ import { build } from 'vite';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const embedded = join(root, '../src/dashboard/dist');
-const LIMIT = 150 * 1024;
+const LIMIT = 56 * 1024;
 
 const fresh = await mkdtemp(join(tmpdir(), 'dashboard-'));
 try {

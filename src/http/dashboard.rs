@@ -109,7 +109,7 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
      worker-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
-const FILES: [File; 5] = [
+const FILES: [File; 6] = [
     File {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -124,6 +124,11 @@ const FILES: [File; 5] = [
         path: "/assets/app.css",
         content_type: "text/css; charset=utf-8",
         bytes: include_bytes!("../dashboard/dist/assets/app.css"),
+    },
+    File {
+        path: "/assets/direct.js",
+        content_type: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../dashboard/dist/assets/direct.js"),
     },
     File {
         path: "/assets/worker.js",

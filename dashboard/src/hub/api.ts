@@ -4,8 +4,7 @@
 import { parse } from './json';
 import type { HubEvent, Stats } from './protocol';
 import { fields, list, text, texts, time } from './read';
-import { eventOf, eventsOf, patternOf, serverOf, statsOf } from './shapes';
-import { problemText } from './stream';
+import { eventOf, eventsOf, patternOf, problemText, serverOf, statsOf } from './shapes';
 
 export class HubError extends Error {
   readonly status: number;

@@ -1,7 +1,6 @@
 // How a page gets its messages: from the SharedWorker, or, where there is none or it doesn't answer, from a session of its own.
 
-import { Session, type Listener, type Request } from './session';
-import { browser } from './world';
+import type { Listener, Request } from './session';
 
 export interface Client {
   /** Whether other tabs share this connection. */
@@ -10,7 +9,7 @@ export interface Client {
 }
 
 export function connect(listener: Listener, onChange: (client: Client) => void) {
-  const direct = () => onChange(connectDirectly(listener));
+  const direct = () => void import('./direct').then(({ connectDirectly }) => onChange(connectDirectly(listener)));
   if (typeof SharedWorker === 'undefined') return direct();
   let worker: SharedWorker;
   try {
@@ -41,13 +40,6 @@ export function connect(listener: Listener, onChange: (client: Client) => void) 
     if (event.persisted) say('hello');
   });
   onChange({ shared: true, reconnect: () => say('reconnect') });
-}
-
-function connectDirectly(listener: Listener): Client {
-  const session = new Session(new URL('.', location.href).href, browser);
-  session.add(listener);
-  setInterval(() => session.tick(), 1_000);
-  return { shared: false, reconnect: () => session.reconnect() };
 }
 
 const WORKER_ANSWERS_WITHIN_MS = 4_000;

@@ -68,6 +68,8 @@ export interface Server {
   tags: Record<string, string>;
   metrics?: Record<string, number | Digits>;
   instances: Instance[];
+  /** Whether the log can't be written, so that no event says this yet. */
+  unsaved?: boolean;
   /** Whether its leaving counts as a loss: it fell silent or crashed. */
   lost?: boolean;
   /** The last event about it that the page has applied. */
@@ -118,10 +120,15 @@ export interface Pattern {
 export interface Stats {
   completedWorkflows: number;
   failedWorkflows: number;
-  cancelledWorkflows?: number;
   sseClients: number;
   uptimeMs: number;
   selfSuspect?: { since: number; silent: number };
+  /** Since when the hub's own timers are late. */
+  starvedSince?: number;
+  /** Whether there are changes that no event says yet, since the log can't be written. */
+  unsaved?: boolean;
+  /** Whether the hub's clock jumped, so that nothing is pruned by age for a while. */
+  clockJumped?: boolean;
 }
 
 export interface Snapshot {

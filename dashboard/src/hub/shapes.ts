@@ -76,6 +76,7 @@ export function serverOf(value: unknown): Server | undefined {
     tags: tagsOf(read.tags ?? fields(read.connection).tags),
     metrics: metricsOf(read.metrics),
     instances: list(read.instances).map(instanceOf),
+    unsaved: flag(read.unsaved),
     lost: status === 'disconnected' && (flag(read.lost) ?? leftUnexpectedly(reason, flag(read.expected))),
   };
 }
@@ -171,9 +172,11 @@ export function statsOf(value: unknown): Stats {
   return {
     completedWorkflows: number(read.completedWorkflows) ?? 0,
     failedWorkflows: number(read.failedWorkflows) ?? 0,
-    cancelledWorkflows: number(read.cancelledWorkflows),
     sseClients: number(read.sseClients) ?? 0,
     uptimeMs: number(read.uptimeMs) ?? 0,
+    starvedSince: time(fields(read.starved).since),
+    unsaved: flag(read.unsaved),
+    clockJumped: read.clockJump !== undefined && read.clockJump !== null,
     selfSuspect: time(since) === undefined ? undefined : { since: time(since)!, silent: number(silent) ?? 0 },
   };
 }
@@ -194,6 +197,12 @@ export function snapshotOf(parts: readonly unknown[]): Snapshot | undefined {
     patterns: all('patterns', patternOf),
     stats: statsOf(last('stats')),
   };
+}
+
+/** What a problem document says. */
+export function problemText(problem: unknown): string | undefined {
+  const { detail, title } = fields(problem);
+  return text(detail) ?? text(title);
 }
 
 /** The hub's words for a step that its workflow's end cut short. */

@@ -4,7 +4,7 @@
 import { parse } from './json';
 import { CONTROL_FRAMES, type ControlFrame, type HubEvent, type Snapshot, type Verdict } from './protocol';
 import { fields, number, text, word, type Fields } from './read';
-import { eventOf, snapshotOf } from './shapes';
+import { eventOf, problemText, snapshotOf } from './shapes';
 
 export type Phase =
   /** The first connection has not been answered yet. */
@@ -242,12 +242,6 @@ function read(data: string): Fields {
   } catch {
     return {};
   }
-}
-
-/** What a problem document says. */
-export function problemText(problem: unknown): string | undefined {
-  const { detail, title } = fields(problem);
-  return text(detail) ?? text(title);
 }
 
 const VERDICTS = ['live', 'resumed', 'replay', 'gap'] as const;

@@ -16,13 +16,16 @@ type Column = 'name' | 'health' | 'transport' | 'tools' | 'resources' | 'seen';
 type Show = 'all' | Standing;
 
 export function Fleet({ state, selected }: { state: State; selected?: string }) {
-  const { healthLog } = useStore();
+  const { healthLog, logBegan } = useStore();
   const phone = usePhone();
   const [show, setShow] = useState<Show>('all');
   const [search, setSearch] = useState('');
   const [tag, setTag] = useState('');
   const [sort, setSort] = useState<{ column: Column; down: boolean }>({ column: 'health', down: false });
-  const [span, setSpan] = useState(HOUR);
+  const [chosenSpan, setSpan] = useState<number>();
+  // A young hub's past would be a sliver of an hour.
+  const span = chosenSpan ?? Math.min(HOUR, SPANS.find(([ms]) => Date.now() - (logBegan ?? 0) < ms)?.[0] ?? HOUR);
+
 
   const fleet = useMemo(() => [...state.servers.values()].filter(isRecent), [state.servers]);
   const tags = useMemo(() => [...new Set(fleet.flatMap((server) => Object.entries(server.tags).map(([key, value]) => `${key}:${value}`)))].sort(), [fleet]);

@@ -34,7 +34,7 @@ export function Integration({ state }: { state: State }) {
             {STANDINGS[state.status]}
             {changes[0] && (
               <span class="overall-since">
-                since <Time at={changes[0].timestamp} />
+                for <Time at={changes[0].timestamp}>{duration(now - changes[0].timestamp)}</Time>
               </span>
             )}
           </p>
@@ -46,6 +46,13 @@ export function Integration({ state }: { state: State }) {
           {plural(status.selfSuspect.silent, 'server')} went silent at once, <Time at={status.selfSuspect.since} />. The hub suspects its own network rather than them and disconnects nobody for now.
         </p>
       )}
+      {status?.starvedSince !== undefined && (
+        <p class="notice">
+          The hub gets too little CPU time since <Time at={status.starvedSince} />: its timers are late, and its verdicts with them.
+        </p>
+      )}
+      {status?.unsaved && <p class="notice">The hub can’t write its log: what it sees changing is in no event yet, and not on this page.</p>}
+      {status?.clockJumped && <p class="notice">The hub’s clock jumped forward, so nothing is pruned by age for now.</p>}
       <StatusStrip changes={statusLog} now={now} status={state.status} began={statusSince} />
       <div class="columns">
         <div>
@@ -58,7 +65,7 @@ export function Integration({ state }: { state: State }) {
             <Counter name="Resources" value={sum('resources')} />
             <Counter name="Workflows running" value={running.length} />
             <Counter name="Workflows completed" value={state.stats.completedWorkflows} />
-            <Counter name="Workflows failed" value={state.stats.failedWorkflows} />
+            <Counter name="Workflows failed or cancelled" value={state.stats.failedWorkflows} />
             <Counter name="Patterns on" value={[...state.patterns.values()].filter(({ enabled }) => enabled).length} />
             <Counter name="Last sequence" value={state.sequence} />
             {status && <Counter name="Stream clients" value={status.sseClients} />}

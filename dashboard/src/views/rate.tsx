@@ -72,31 +72,13 @@ export function RateChart({ feed, chosen, onToggle }: { feed: Feed; chosen: Read
 
 /** A colour per core type, related types near each other; custom types take six more in the order in which they are met. */
 export function typeClass(type: string): string {
-  if (CORE.includes(type)) return `t-${type.replaceAll('_', '-')}`;
+  if (!type.includes('.') && !type.startsWith('custom_')) return `t-${type.replaceAll('_', '-')}`;
   let index = met.indexOf(type);
   if (index < 0) index = met.push(type) - 1;
   return `t-custom-${index % 6}`;
 }
 
 const met: string[] = [];
-
-const CORE = [
-  'server_connected',
-  'server_updated',
-  'server_disconnected',
-  'server_health_changed',
-  'server_instance_connected',
-  'server_instance_disconnected',
-  'workflow_started',
-  'workflow_step_started',
-  'workflow_step_completed',
-  'workflow_step_failed',
-  'workflow_completed',
-  'workflow_failed',
-  'integration_status_changed',
-  'pattern_enabled',
-  'pattern_disabled',
-];
 
 function niceCeiling(value: number) {
   const unit = 10 ** Math.floor(Math.log10(Math.max(value, 5)));

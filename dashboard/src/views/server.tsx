@@ -49,7 +49,7 @@ function Details({ server, state }: { server: Server; state: State }) {
   const instances = fetched?.server.instances ?? server.instances;
   return (
     <>
-      <Verdict server={fetched?.server.health === server.health && fetched.server.status === server.status ? fetched.server : server} now={now} />
+      <Verdict server={fetched && (fetched.server.unsaved || (fetched.server.health === server.health && fetched.server.status === server.status)) ? fetched.server : server} now={now} />
       <Strip spans={spans} label={stripLabel(spans, '6 hours')} />
       <div class="strip-axis" aria-hidden="true">
         <span>6 h ago</span>
@@ -61,7 +61,7 @@ function Details({ server, state }: { server: Server; state: State }) {
         </Fact>
         <Fact name="Last heartbeat">
           <span title={seen.title}>{seen.text}</span>
-          {heard.missedHeartbeats > 0 && `, ${number(heard.missedHeartbeats)} missed since`}
+          {heard.status === 'connected' && heard.missedHeartbeats > 0 && `, ${number(heard.missedHeartbeats)} missed since`}
         </Fact>
         {heard.heartbeatIntervalMs !== undefined && <Fact name="Interval">{duration(heard.heartbeatIntervalMs)}</Fact>}
         <Fact name="Transport">
@@ -144,13 +144,15 @@ function Verdict({ server, now }: { server: Server; now: number }) {
   const stands = standing(server);
   const cause = why(server);
   const turn = healthLog.turn(server.id);
+  const connectedAt = server.connectedAt ?? 0;
   const since = Math.max(now - HOUR, healthLog.completeSince);
   const trouble = healthLog.trouble(server.id, now - HOUR);
-  const well = since > now - HOUR + SECOND ? `nothing was wrong since ${clock(since)}, as far as this page knows.` : 'nothing was wrong in the last hour.';
+  const well = connectedAt >= since ? 'nothing was wrong since it connected.' : since > now - HOUR + SECOND ? `nothing was wrong since ${clock(since)}, as far as this page knows.` : 'nothing was wrong in the last hour.';
   return (
     <div class={`verdict ${stands}`}>
       <HealthWord standing={stands} />
       {cause && <p>{cause}</p>}
+      {server.unsaved && <p>The hub can’t write its log: no event says this yet.</p>}
       {stands === 'healthy'
         ? !cause && <p>{trouble ? `${troubleBefore(trouble, 'the last hour', now)}. Well again${turn ? ` since ${stamp(turn.at)}` : ''}.` : `On time with its heartbeats; ${well}`}</p>
         : turn && (

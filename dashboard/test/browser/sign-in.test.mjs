@@ -24,6 +24,8 @@ test('sign in, look, switch where one may, sign out', { timeout: 60_000 }, async
   try {
     const { page, close } = await visit(hub);
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
+    // The cookie holds who it stands for, not the token.
+    await says(page.locator('#token-hint'), 'and not kept');
     await signIn(page, 'wrong');
     await says(page.getByRole('alert'), 'does not accept this token');
     await signIn(page, token('read'));
