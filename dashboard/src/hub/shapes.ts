@@ -77,7 +77,8 @@ export function serverOf(value: unknown): Server | undefined {
     metrics: metricsOf(read.metrics),
     instances: list(read.instances).map(instanceOf),
     unsaved: flag(read.unsaved),
-    lost: status === 'disconnected' && (flag(read.lost) ?? leftUnexpectedly(reason, flag(read.expected))),
+    // Of one that is gone the hub keeps evidence only where it was lost.
+    lost: status === 'disconnected' && (read.detail !== undefined || leftUnexpectedly(reason)),
   };
 }
 

@@ -128,6 +128,12 @@ test('a cancelled workflow has not failed', () => {
   expect(snapshotOf([{ id: 'e-4', sequence: 4, workflows: [{ id: 'w', status: 'failed', reason: 'cancelled' }] }])!.workflows[0]!.status).toBe('cancelled');
 });
 
+test('a snapshot tells a crash from a farewell', () => {
+  const gone = (id: string, more: object) => ({ id, status: 'disconnected', health: 'unhealthy', connection: { id }, ...more });
+  const { servers } = snapshotOf([{ id: 'e-4', sequence: 4, servers: [gone('a', { reason: 'out of memory', detail: 'no heartbeat for 9 s' }), gone('b', { reason: 'upgrade' }), gone('c', { reason: 'heartbeat_timeout' })] }])!;
+  expect(servers.map(({ lost }) => lost)).toEqual([true, false, true]);
+});
+
 test('instances come and go within a server that stays', () => {
   const next = log();
   const connect = [next('server_connected', { connection: connection('lms') }, 'lms'), next('server_instance_connected', { instanceId: 'b', host: 'mac', pid: 7, connectedInstances: 2 }, 'lms')];

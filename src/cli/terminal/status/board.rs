@@ -106,6 +106,8 @@ fn servers(snapshot: &Value, screen: &Screen, now: i64, all: bool) -> Table {
         let health = match (text(server, "status"), text(server, "reason")) {
             ("connected", _) => text(server, "health"),
             (_, "heartbeat_timeout") => "lost",
+            // Of one that is gone the hub keeps evidence only where it was lost.
+            _ if !text(server, "detail").is_empty() => "lost",
             _ if all => "gone",
             _ => continue,
         };
@@ -145,7 +147,8 @@ fn why(server: &Value, health: &str) -> String {
     let (word, detail) = (text(server, "reason"), text(server, "detail"));
     match (health, word, detail) {
         ("healthy", _, detail) => detail.to_owned(),
-        ("lost", _, _) => "no heartbeat, given up".to_owned(),
+        ("lost", "heartbeat_timeout", _) => "no heartbeat, given up".to_owned(),
+        ("lost", word, _) => reason(word),
         (_, word, "") => reason(word),
         (_, _, detail) => detail.to_owned(),
     }
@@ -322,6 +325,7 @@ mod tests {
                 server("beta\u{1b}[2J", "unhealthy", "connected", "missed_heartbeats", "3 heartbeats missed"),
                 server("gone", "healthy", "disconnected", "deregistered", ""),
                 server("lost", "unhealthy", "disconnected", "heartbeat_timeout", ""),
+                server("died", "unhealthy", "disconnected", "out of memory", "no heartbeat for 40 s"),
             ],
             "workflows": [{"id": "wf", "status": "running", "startedAt": 98_800, "completedSteps": 1, "totalSteps": 2,
                 "steps": [{"id": "a", "status": "completed"}, {"id": "b", "status": "running", "serverId": "alpha", "attempt": 2}]}],
@@ -334,6 +338,7 @@ mod tests {
 2 servers, 1 healthy, 1 lost  ·  1 workflow running, 0 completed, 0 failed
 
 SERVER  HEALTH     LAST SEEN  OVER  TOOLS  WHY
+died    lost       40 s ago   http  2      out of memory
 lost    lost       40 s ago   http  2      no heartbeat, given up
 beta    unhealthy  40 s ago   http  2      3 heartbeats missed
 alpha   healthy    40 s ago   http  2
