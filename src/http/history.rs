@@ -3,6 +3,7 @@
 //! Every read is done piece by piece, at the reader's pace ([`super::pieces`]), so that neither a slow client nor a long log
 //! ever holds a thread, and memory stays at a piece or two per reader.
 
+mod cut;
 mod lines;
 mod page;
 
@@ -96,7 +97,8 @@ async fn history(
     let lines = prefers(&headers, "application/x-ndjson", "application/json");
     let reader = app.hub.reader().clone();
     let now = app.hub.clock().wall_ms();
-    let mut wanted = blocking(move || Wanted::parse(&query, &*reader, now)).await??;
+    let parse = move || Wanted::parse(&query, &*reader, now);
+    let mut wanted = app.makers().turn(parse).await??;
     wanted.filter.grant = guest.grant.clone();
     let reader = app.hub.reader().clone();
     let mut response = if lines {
@@ -287,6 +289,14 @@ impl Wanted {
     /// Whether events from the beginning of the range were pruned by now.
     fn lacks_the_oldest(&self, reader: &dyn LogReader) -> bool {
         self.truncated || reader.info().floor > self.range.after + 1
+    }
+
+    /// Goes on with this event.
+    fn stay_at(&mut self, sequence: u64) {
+        match self.range.order {
+            Order::Ascending => self.range.after = sequence - 1,
+            Order::Descending => self.range.until = sequence,
+        }
     }
 
     /// Goes on from where a read got. One that got nowhere has found the end.

@@ -85,6 +85,20 @@ impl Makers {
         Ok(self.json_after(first, source))
     }
 
+    /// Does other work of some length in its turn.
+    ///
+    /// # Errors
+    /// Where it breaks off.
+    pub(super) async fn turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let broken = |error: &dyn std::fmt::Display| unread(&io::Error::other(error.to_string()));
+        let _turn = self.0.acquire().await.map_err(|error| broken(&error))?;
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| broken(&error))
+    }
+
     fn json_after(&self, first: Piece, source: Box<dyn Source>) -> Response {
         let body = if first.more {
             self.rest(first.bytes, source)

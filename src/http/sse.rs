@@ -216,15 +216,10 @@ async fn open(
     // A client that comes back to a place that is kept needs no snapshot again.
     let needs_state = matches!(place.verdict, Verdict::Live | Verdict::Gap(_));
     let prologue = if wants_snapshot && needs_state {
-        // Cutting a large state takes a while, in which others shall be answered.
-        let (app, query) = (app.clone(), filter.query.clone());
         let access = guest.shown.access.clone();
-        let snapshot = blocking(move || {
-            let snapshot = Snapshot::take(&app, access, query);
-            let id = snapshot.id();
-            (id, Box::new(Frames::of(snapshot)))
-        });
-        let (id, prologue) = snapshot.await?;
+        let snapshot = Snapshot::cut(app, access, filter.query.clone()).await?;
+        let id = snapshot.id();
+        let prologue = Box::new(Frames::of(snapshot));
         place.after = id.sequence;
         Some(prologue as streams::Prologue)
     } else {

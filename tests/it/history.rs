@@ -184,3 +184,38 @@ async fn one_event_is_there_or_not() {
             .problem(404, "event-not-found");
     }
 }
+
+#[tokio::test]
+async fn events_that_are_larger_than_a_piece_come_whole_in_pages_and_lines() {
+    let hub = TestHub::start().await;
+    let mut expected = Vec::new();
+    for n in 0..6 {
+        let note = format!("{n}").repeat(if n % 2 == 0 { 150_000 } else { 10 });
+        hub.client.emit("a.b", json!({"note": note})).await;
+        expected.push(note);
+    }
+    for order in ["asc", "desc"] {
+        let page = hub
+            .client
+            .get(&format!("/events/history?order={order}"))
+            .await
+            .json();
+        let path = format!("/events/history?order={order}");
+        let lines = [("accept", "application/x-ndjson")];
+        let lines = hub.client.send(Method::GET, &path, &lines, "").await.text;
+        let lines: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        for events in [page["events"].as_array().unwrap(), &lines] {
+            let mut notes: Vec<_> = events
+                .iter()
+                .map(|it| it["data"]["note"].as_str().unwrap())
+                .collect();
+            if order == "desc" {
+                notes.reverse();
+            }
+            assert!(notes == expected, "{order}: {} events", notes.len());
+        }
+    }
+}

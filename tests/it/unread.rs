@@ -35,6 +35,9 @@ const ASKED: [(&str, &str); 10] = [
 /// By how much the hub may grow.
 const GROWTH: u64 = 300 << 20;
 
+/// How long after they have gone the memory is looked at: threads that made pieces end after ten seconds without work.
+const GIVEN_BACK: Duration = Duration::from_secs(15);
+
 /// How long they stay.
 const STAY: Duration = Duration::from_secs(6);
 
@@ -63,7 +66,7 @@ async fn a_thousand_readers_that_do_not_read_cost_little_and_hold_nobody_up() {
         }
         let waits = innocent.end().await;
         drop(sockets);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(GIVEN_BACK).await;
         let (more, left) = (
             most.saturating_sub(before),
             resident(hub.id()).saturating_sub(before),

@@ -4,7 +4,10 @@ use std::{io, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 
-use super::Wanted;
+use super::{
+    Wanted,
+    cut::{Cut, Fit},
+};
 use crate::{
     event_log::{Item, LogReader, Order, ReadError},
     frame::{control::GapReason, write_envelope},
@@ -20,6 +23,7 @@ pub(super) struct Lines {
     /// Whether whoever reads still may.
     may_read: Box<dyn Fn() -> bool + Send>,
     rest: Wanted,
+    cut: Cut,
 }
 
 impl Lines {
@@ -32,6 +36,7 @@ impl Lines {
             reader,
             may_read: Box::new(may_read),
             rest: wanted,
+            cut: Cut::default(),
         }
     }
 
@@ -46,7 +51,7 @@ impl Source for Lines {
             return Err(io::Error::other("the right to read has ended"));
         }
         let bytes = if self.has_more() {
-            next_lines(&*self.reader, &mut self.rest).map_err(io::Error::other)?
+            next_lines(&*self.reader, &mut self.rest, &mut self.cut).map_err(io::Error::other)?
         } else {
             Bytes::new()
         };
@@ -58,7 +63,11 @@ impl Source for Lines {
 }
 
 /// The next lines; moves `rest` behind them.
-pub(super) fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<Bytes, ReadError> {
+pub(super) fn next_lines(
+    reader: &dyn LogReader,
+    rest: &mut Wanted,
+    cut: &mut Cut,
+) -> Result<Bytes, ReadError> {
     let epochs = reader.epochs();
     let mut out = Vec::new();
     let gap = |out: &mut Vec<u8>, reason: GapReason, after: u64, next: u64| {
@@ -80,12 +89,26 @@ pub(super) fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<By
         return Ok(out.into());
     }
     let mut lines = Vec::new();
+    // An event that isn't out whole.
+    let mut unfinished = None;
+    let mut gone = false;
     let scanned = reader.read(&rest.range, &rest.filter, &mut |item| {
         match item {
             Item::Event(record) => {
+                let start = lines.len();
                 write_envelope(&mut lines, epochs.name(record.sequence), &record);
                 lines.push(b'\n');
-                left -= 1;
+                match cut.fit(&mut lines, start, record.sequence, CHUNK_BYTES) {
+                    Fit::Whole => left -= 1,
+                    fit => {
+                        gone = fit == Fit::Gone;
+                        if fit != Fit::Part {
+                            lines.truncate(start);
+                        }
+                        unfinished = Some(record.sequence);
+                        return ControlFlow::Break(());
+                    }
+                }
             }
             Item::Corrupt { first, last } => {
                 gap(&mut lines, GapReason::Corrupt, first - 1, last + 1)
@@ -102,7 +125,15 @@ pub(super) fn next_lines(reader: &dyn LogReader, rest: &mut Wanted) -> Result<By
     }
     out.append(&mut lines);
     rest.limit = rest.limit.map(|_| left);
-    rest.advance(scanned);
+    if gone || (cut.is_within() && unfinished.is_none()) {
+        return Err(ReadError(
+            "an event was pruned while it was sent".to_owned(),
+        ));
+    }
+    match unfinished {
+        Some(sequence) => rest.stay_at(sequence),
+        None => rest.advance(scanned),
+    }
     // Newest first, what was pruned is missed last.
     if !is_ascending && rest.is_done() && rest.lacks_the_oldest(reader) {
         rest.truncated = false;

@@ -2,7 +2,11 @@
 
 use std::{io, ops::ControlFlow, sync::Arc};
 
-use super::{DEFAULT_LIMIT, PAGE_BYTES, READS_PER_PAGE, Wanted, order_name};
+use super::{
+    DEFAULT_LIMIT, PAGE_BYTES, READS_PER_PAGE, Wanted,
+    cut::{Cut, Fit},
+    order_name,
+};
 use crate::{
     event_log::{Item, LogReader, Order, ReadError},
     frame::write_envelope,
@@ -25,6 +29,7 @@ pub(super) struct Page {
     /// There is another event that has no room on it.
     full: bool,
     truncated: bool,
+    cut: Cut,
 }
 
 impl Page {
@@ -40,6 +45,7 @@ impl Page {
             last: 0,
             full: false,
             truncated: false,
+            cut: Cut::default(),
         }
     }
 
@@ -52,27 +58,46 @@ impl Page {
         let epochs = self.reader.epochs();
         let limit = self.rest.limit.unwrap_or(DEFAULT_LIMIT);
         let mut piece_is_full = false;
-        let (count, last, full, truncated) = (
+        let (count, last, full, truncated, cut) = (
             &mut self.count,
             &mut self.last,
             &mut self.full,
             &mut self.truncated,
+            &mut self.cut,
         );
+        // An event that isn't out whole.
+        let mut unfinished = None;
+        let mut gone = false;
         let bytes = self.bytes;
         let scanned = self
             .reader
             .read(&self.rest.range, &self.rest.filter, &mut |item| {
                 match item {
-                    Item::Event(_) if *count == limit || bytes + out.len() >= PAGE_BYTES => {
+                    Item::Event(_)
+                        if !cut.is_within()
+                            && (*count == limit || bytes + out.len() >= PAGE_BYTES) =>
+                    {
                         *full = true;
                         return ControlFlow::Break(());
                     }
                     Item::Event(record) => {
-                        if *count > 0 {
+                        let before = out.len();
+                        if *count > 0 && !cut.is_within() {
                             out.push(b',');
                         }
+                        let start = out.len();
                         write_envelope(out, epochs.name(record.sequence), &record);
-                        (*count, *last) = (*count + 1, record.sequence);
+                        match cut.fit(out, start, record.sequence, PIECE) {
+                            Fit::Whole => (*count, *last) = (*count + 1, record.sequence),
+                            fit => {
+                                gone = fit == Fit::Gone;
+                                if fit != Fit::Part {
+                                    out.truncate(before);
+                                }
+                                unfinished = Some(record.sequence);
+                                return ControlFlow::Break(());
+                            }
+                        }
                     }
                     Item::Corrupt { .. } => *truncated = true,
                 }
@@ -84,6 +109,15 @@ impl Page {
                 }
             })?;
         self.truncated |= scanned.overtaken.is_some();
+        if gone || (self.cut.is_within() && unfinished.is_none()) {
+            return Err(ReadError(
+                "an event was pruned while it was sent".to_owned(),
+            ));
+        }
+        if let Some(sequence) = unfinished {
+            self.rest.stay_at(sequence);
+            return Ok(());
+        }
         self.reads += usize::from(!piece_is_full);
         self.rest.advance(scanned);
         if self.full {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{lines::next_lines, *};
+use super::{cut::Cut, lines::next_lines, *};
 use crate::domain::{Epoch, Record};
 use crate::event_log::{
     Epochs, PlaceAtTime, ReadError, SavedLease, SavedNote, TakeSnapshot, Visit,
@@ -243,7 +243,7 @@ fn lines_tell_what_is_missing_where_it_is() {
         let mut rest = wanted(log, query);
         let mut lines = Vec::new();
         for _ in 0..10 {
-            let chunk = next_lines(log, &mut rest).expect("readable");
+            let chunk = next_lines(log, &mut rest, &mut Cut::default()).expect("readable");
             let text = std::str::from_utf8(&chunk).expect("UTF-8");
             lines.extend(text.lines().map(|line| {
                 let line: Value = serde_json::from_str(line).expect("JSON");
