@@ -63,7 +63,7 @@ export interface EventData {
   server_connected: {
     connection: Connection;
     reconnected: boolean;
-    heartbeatIntervalMs: number;
+    heartbeatIntervalMs?: number;
     protocolVersion?: string;
     /** After a return: the names of what is not as it was. */
     changes?: string[];
@@ -73,15 +73,16 @@ export interface EventData {
     reason: 'deregistered' | 'heartbeat_timeout' | 'replaced' | (string & {});
     connection: { id: string; name: string };
     lastSeenAt: number;
-    /** Whether it went as it should; one that did not counts as lost until it is back. */
-    expected: boolean;
-    connectedForMs: number;
+    /** Whether it went as it should (absent from events of an older hub, as other details may be); one that did not counts as lost until it is back. */
+    expected?: boolean;
+    connectedForMs?: number;
+    instanceId?: string;
   };
   server_instance_connected: InstanceChange;
-  server_instance_disconnected: InstanceChange & { reason: string; expected: boolean };
+  server_instance_disconnected: InstanceChange;
   server_updated: { connection: Connection; changed: string[]; drift?: Drift };
   server_health_changed: {
-    name: string;
+    name?: string;
     health: Health;
     previousHealth: Health;
     reason: 'missed_heartbeats' | 'heartbeats_resumed' | 'reported' | (string & {});
@@ -126,8 +127,8 @@ export interface EventData {
     retryAttempts: number;
     serverId?: string;
     tool?: string;
-    completedSteps: number;
-    totalSteps: number;
+    completedSteps?: number;
+    totalSteps?: number;
   };
   integration_status_changed: {
     status: Health;
@@ -136,7 +137,7 @@ export interface EventData {
     healthyServers: number;
     lostServers: number;
     /** The ids of the first ten. */
-    lost: string[];
+    lost?: string[];
     /** What tipped it. */
     because?: { serverId?: string; type: string };
     activeWorkflows: number;
@@ -149,6 +150,9 @@ interface InstanceChange {
   /** Absent from the one that has none. */
   instanceId?: string;
   connectedInstances: number;
+  reason: string;
+  expected: boolean;
+  lastSeenAt?: number;
   host?: string;
   pid?: number;
   client?: ClientInfo;

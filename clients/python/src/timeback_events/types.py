@@ -106,7 +106,7 @@ class StepResult(TypedDict):
 class ServerConnected(TypedDict):
     connection: Connection
     reconnected: bool
-    heartbeatIntervalMs: int
+    heartbeatIntervalMs: NotRequired[int]
     protocolVersion: NotRequired[str]
     changes: NotRequired[list[str]]
     """After a return: the names of what is not as it was."""
@@ -118,23 +118,23 @@ class ServerDisconnected(TypedDict):
     """`deregistered`, `heartbeat_timeout`, `replaced`, or the producer's own text."""
     connection: ConnectionName
     lastSeenAt: int
-    expected: bool
-    """Whether it went as it should; one that did not counts as lost until it is back."""
-    connectedForMs: int
+    expected: NotRequired[bool]
+    """Whether it went as it should (absent from events of an older hub, as other details may be); one that did not
+    counts as lost until it is back."""
+    connectedForMs: NotRequired[int]
+    instanceId: NotRequired[str]
 
 
-class ServerInstanceConnected(TypedDict):
+class ServerInstanceChanged(TypedDict):
     instanceId: NotRequired[str]
     """Absent from the one that has none."""
     connectedInstances: int
+    reason: str
+    expected: bool
+    lastSeenAt: NotRequired[int]
     host: NotRequired[str]
     pid: NotRequired[int]
     client: NotRequired[Any]
-
-
-class ServerInstanceDisconnected(ServerInstanceConnected):
-    reason: str
-    expected: bool
 
 
 class ServerUpdated(TypedDict):
@@ -144,7 +144,7 @@ class ServerUpdated(TypedDict):
 
 
 class ServerHealthChanged(TypedDict):
-    name: str
+    name: NotRequired[str]
     health: Health
     previousHealth: Health
     reason: str
@@ -206,8 +206,8 @@ class WorkflowFailed(TypedDict):
     retryAttempts: int
     serverId: NotRequired[str]
     tool: NotRequired[str]
-    completedSteps: int
-    totalSteps: int
+    completedSteps: NotRequired[int]
+    totalSteps: NotRequired[int]
 
 
 class Because(TypedDict):
@@ -221,7 +221,7 @@ class IntegrationStatusChanged(TypedDict):
     connectedServers: int
     healthyServers: int
     lostServers: int
-    lost: list[str]
+    lost: NotRequired[list[str]]
     """The ids of the first ten."""
     because: NotRequired[Because]
     """What tipped it."""
@@ -259,8 +259,8 @@ class CustomEvent(Event[str, Any]):
 CoreEvent = Union[
     Event[Literal["server_connected"], ServerConnected],
     Event[Literal["server_disconnected"], ServerDisconnected],
-    Event[Literal["server_instance_connected"], ServerInstanceConnected],
-    Event[Literal["server_instance_disconnected"], ServerInstanceDisconnected],
+    Event[Literal["server_instance_connected"], ServerInstanceChanged],
+    Event[Literal["server_instance_disconnected"], ServerInstanceChanged],
     Event[Literal["server_updated"], ServerUpdated],
     Event[Literal["server_health_changed"], ServerHealthChanged],
     Event[Literal["workflow_started"], WorkflowStarted],
