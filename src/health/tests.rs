@@ -415,7 +415,7 @@ fn each_instance_has_a_lease_and_the_best_one_counts() {
     }
     let view = world.view("a");
     assert_eq!(view.health, Healthy);
-    let healths: Vec<_> = view.instances.unwrap().iter().map(|it| it.health).collect();
+    let healths: Vec<_> = view.instances.iter().map(|it| it.health).collect();
     assert_eq!(healths, [Degraded, Healthy]);
     assert!(world.told.is_empty(), "{:?}", world.told);
     for _ in 0..6 {

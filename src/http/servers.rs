@@ -123,7 +123,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             Looked::At(server) => {
                 let id = &server.connection.id;
                 after = Some(id.clone());
-                let view = Arc::new(view(&app, server).listed());
+                let view = Arc::new(view(&app, server));
                 Found::One(Thing::Server(view), id.to_string())
             }
             Looked::Tired(server) => {

@@ -226,7 +226,7 @@ impl Walk {
             match look(state.servers.after(after.as_ref()), is_wanted) {
                 Looked::At(server) => {
                     *after = Some(server.connection.id.clone());
-                    let view = super::servers::view(&snapshot.app, server).listed();
+                    let view = super::servers::view(&snapshot.app, server);
                     return Met::One(Item::Server(Arc::new(view)));
                 }
                 Looked::Tired(server) => {

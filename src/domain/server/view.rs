@@ -132,10 +132,8 @@ pub struct ServerView {
     /// How many instances of it are connected.
     #[schema(example = 1)]
     pub connected_instances: u64,
-    /// Its instances: those that are connected, and those that were lost lately. Lists of servers and snapshots leave
-    /// them out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub instances: Option<Vec<InstanceView>>,
+    /// Its instances: those that are connected, and those that were lost lately.
+    pub instances: Vec<InstanceView>,
     /// When it connected last, epoch ms.
     pub connected_at: i64,
     /// Its description.
@@ -165,7 +163,7 @@ impl Server {
             .collect();
         let mut view = self.in_short(&instances);
         instances.extend(self.instances.lost_at(lived).map(Lost::view));
-        view.instances = Some(instances);
+        view.instances = instances;
         view
     }
 
@@ -212,22 +210,11 @@ impl Server {
             heartbeat_interval_ms: self.heartbeat_interval_ms,
             protocol_version: self.protocol_version.clone(),
             connected_instances: instances.len() as u64,
-            instances: None,
+            instances: Vec::new(),
             connected_at: self.connected_at,
             connection: self.connection.clone(),
             tags: Tags::clone(&self.tags),
             metrics,
-        }
-    }
-}
-
-impl ServerView {
-    /// The same without its instances, as lists have it.
-    #[must_use]
-    pub fn listed(self) -> Self {
-        Self {
-            instances: None,
-            ..self
         }
     }
 }
