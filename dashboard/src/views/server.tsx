@@ -157,7 +157,7 @@ function Verdict({ server, now }: { server: Server; now: number }) {
         ? !cause && <p>{trouble ? `${troubleBefore(trouble, 'the last hour', now)}. Well again${turn ? ` since ${stamp(turn.at)}` : ''}.` : `On time with its heartbeats; ${well}`}</p>
         : turn && (
             <p class="muted">
-              {STANDINGS[stands]} since {stamp(turn.at)} (<Time at={turn.at} />){turn.why && sentence(reason(turn.why)) !== cause && `; then: ${reason(turn.why)}`}
+              {STANDINGS[stands]} since {stamp(turn.at)} (<Time at={turn.at} />){turn.why && sentence(reason(turn.why)) !== sentence(cause) && `; then: ${reason(turn.why)}`}
             </p>
           )}
     </div>

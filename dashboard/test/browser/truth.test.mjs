@@ -116,3 +116,24 @@ journey('a step that was cut short, and a workflow that was cancelled, have not 
     await says(page.getByRole('button', { name: /^Cancelled/ }), '1');
   }
 });
+
+journey("a server's instances are listed with whom they serve, and one that crashed stays in sight", {}, async ({ hub, page }) => {
+  const register = (instanceId, pid) =>
+    hub.call('POST', '/servers', { id: 'fs', name: 'Filesystem', transport: 'stdio', instances: 'many', instanceId, host: 'mac.local', pid, client: { name: 'Claude Desktop', version: '1.2' } });
+  const leaves = (instanceId, why) => hub.call('DELETE', `/servers/fs?instanceId=${instanceId}&reason=${why}&expected=false`);
+  await register('a1', 71);
+  await register('b2', 72);
+  await open(hub, page, '#/servers/fs');
+  await says(drawer(page).locator('h3'), '2 instances');
+  await says(drawer(page).locator('.instances li'), /a1.*for Claude Desktop 1.2 · on mac.local · process 71/s);
+  await says(drawer(page).locator('.event-list'), 'Instance b2 connected (process 72 on mac.local for Claude Desktop 1.2), 2 instances now');
+  await leaves('b2', 'crashed');
+  await says(drawer(page).locator('.event-list'), 'Instance b2 was lost: crashed, 1 instance now');
+  await says(drawer(page).locator('.instances li'), /b2.*lost.*Crashed/s);
+  await says(drawer(page).locator('.verdict'), 'Healthy');
+  await leaves('a1', 'killed');
+  for (const fresh of [false, true]) {
+    if (fresh) await page.reload();
+    await says(drawer(page).locator('.verdict'), /Lost.*killed/s);
+  }
+});
