@@ -114,7 +114,7 @@ async fn history(
         response
     } else {
         let page = Page::new(reader, wanted);
-        app.makers().json_from_disk(page).await?
+        app.makers().json(page).await?
     };
     response
         .headers_mut()

@@ -66,20 +66,11 @@ impl Makers {
         self.rest(Bytes::new(), Box::new(source))
     }
 
-    /// A JSON answer that nobody keeps. Its first piece is made at once: most answers have no other.
-    ///
-    /// # Errors
-    /// Where not even that can be read.
-    pub(super) fn json(&self, mut source: impl Source) -> Result<Response, Problem> {
-        let first = source.next_piece().map_err(|error| unread(&error))?;
-        Ok(self.json_after(first, Box::new(source)))
-    }
-
-    /// The same from a source that waits for the disk.
+    /// A JSON answer that nobody keeps.
     ///
     /// # Errors
     /// Where not even the first piece can be read.
-    pub(super) async fn json_from_disk(&self, source: impl Source) -> Result<Response, Problem> {
+    pub(super) async fn json(&self, source: impl Source) -> Result<Response, Problem> {
         let made = make(self.clone(), Box::new(source)).await;
         let (source, first) = made.map_err(|error| unread(&error))?;
         Ok(self.json_after(first, source))

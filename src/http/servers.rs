@@ -133,7 +133,9 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             Looked::Nothing => Found::End(None),
         }
     };
-    makers.json(Text::of(Listing::new("servers", limit, find, seal)))
+    makers
+        .json(Text::of(Listing::new("servers", limit, find, seal)))
+        .await
 }
 
 /// One server
@@ -160,7 +162,7 @@ async fn get(
         return Err(Rejection::ServerNotFound(id).into());
     };
     let view = Arc::new(view(&app, server));
-    app.makers().json(Single::of(Thing::Server(view)))
+    app.makers().json(Single::of(Thing::Server(view))).await
 }
 
 /// Deregister a server

@@ -276,5 +276,5 @@ pub(super) async fn snapshot(
     query.only(&[], &["serverId", "workflowId", "tag"])?;
     let selection = Selection::parse(&query)?;
     let snapshot = Snapshot::cut(&app, guest.shown.access, selection).await?;
-    app.makers().json(Text::of(Whole::of(snapshot)))
+    app.makers().json(Text::of(Whole::of(snapshot))).await
 }

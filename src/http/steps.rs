@@ -116,6 +116,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     let seal = app.sealer(CURSORS);
     app.makers()
         .json(Text::of(Listing::new("steps", query.limit, find, seal)))
+        .await
 }
 
 /// Reports on a step

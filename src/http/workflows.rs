@@ -120,7 +120,9 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
             Looked::Nothing => Found::End(None),
         }
     };
-    makers.json(Text::of(Listing::new("workflows", limit, find, seal)))
+    makers
+        .json(Text::of(Listing::new("workflows", limit, find, seal)))
+        .await
 }
 
 /// One workflow
@@ -140,9 +142,11 @@ async fn one(
 ) -> Result<Response, Problem> {
     let (state, now) = (app.hub.state(), app.hub.lived_ms());
     match state.workflows.get_at(&id, now, app.hub.policy()) {
-        Some(workflow) if guest.sees_workflow(&id) => app
-            .makers()
-            .json(Single::of(Thing::Defined(workflow.clone()))),
+        Some(workflow) if guest.sees_workflow(&id) => {
+            app.makers()
+                .json(Single::of(Thing::Defined(workflow.clone())))
+                .await
+        }
         _ => Err(Rejection::WorkflowNotFound(id).into()),
     }
 }
