@@ -134,6 +134,6 @@ journey("a server's instances are listed with whom they serve, and one that cras
   await leaves('a1', 'killed');
   for (const fresh of [false, true]) {
     if (fresh) await page.reload();
-    await says(drawer(page).locator('.verdict'), /Lost.*killed/s);
+    await says(drawer(page).locator('.verdict'), /Lost.*killed/is);
   }
 });
