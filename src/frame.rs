@@ -6,6 +6,10 @@
 
 pub mod control;
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
 use crate::domain::{Position, Record};
 
 /// How a stream shows its events. Control frames look the same in all of them.
@@ -64,41 +68,98 @@ pub fn write_envelope(out: &mut Vec<u8>, position: Position, record: &Record<'_>
         out.extend_from_slice(server.as_bytes());
         out.push(b'"');
     }
-    out.extend_from_slice(br#","data":"#);
+    if let Some(attributes) = record.cloud_event() {
+        out.extend_from_slice(CLOUD_EVENT);
+        write_line(out, attributes);
+    }
+    out.extend_from_slice(DATA);
     write_line(out, record.data);
     out.push(b'}');
 }
 
-/// Appends the event as a CloudEvent 1.0 in structured JSON, on one line. `source` is the server's path, or
-/// `/` where none is concerned; `serverid` and `workflowid` are extension attributes, and `sequence` is the
-/// one of the CloudEvents sequence extension (a string).
+/// What stands before a CloudEvent's attributes in the envelope; nothing before it can hold the like, since ids and
+/// types hold no quotes.
+const CLOUD_EVENT: &[u8] = br#","cloudEvent":"#;
+
+/// What stands before the data, which comes last.
+const DATA: &[u8] = br#","data":"#;
+
+/// The attributes of a CloudEvent within an envelope, of which `head` is all up to its data.
+#[must_use]
+pub fn attributes_in(head: &[u8]) -> Option<&str> {
+    let start = memchr::memmem::find(head, CLOUD_EVENT)? + CLOUD_EVENT.len();
+    std::str::from_utf8(head.get(start..)?.strip_suffix(DATA)?).ok()
+}
+
+/// Appends the event as a CloudEvent 1.0 in structured JSON, on one line. One that came as such has the attributes that
+/// it came with. Otherwise `source` is the server's path, or `/` where none is concerned; `serverid` and `workflowid` are
+/// extension attributes, and `sequence` is the one of the CloudEvents sequence extension (a string).
 pub fn write_cloud_event(out: &mut Vec<u8>, position: Position, record: &Record<'_>) {
-    out.extend_from_slice(br#"{"specversion":"1.0","id":""#);
-    write_position(out, position);
-    out.extend_from_slice(br#"","source":"/"#);
-    if let Some(server) = record.server {
-        out.extend_from_slice(b"servers/");
-        out.extend_from_slice(server.as_bytes());
+    let own: BTreeMap<String, &RawValue> = record
+        .cloud_event()
+        .and_then(|attributes| serde_json::from_str(attributes).ok())
+        .unwrap_or_default();
+    out.extend_from_slice(br#"{"specversion":"1.0","#);
+    write_named(out, "type", record.kind);
+    if !own.contains_key("id") {
+        out.extend_from_slice(br#","id":""#);
+        write_position(out, position);
+        out.push(b'"');
     }
-    out.extend_from_slice(br#"","type":""#);
-    out.extend_from_slice(record.kind.as_bytes());
+    let mut attribute = |name: &str, write: &dyn Fn(&mut Vec<u8>)| {
+        if !own.contains_key(name) {
+            out.push(b',');
+            write(out);
+        }
+    };
+    attribute("source", &|out| match record.server {
+        Some(server) => write_named(out, "source", &format!("/servers/{server}")),
+        None => write_named(out, "source", "/"),
+    });
     if let Ok(time) = jiff::Timestamp::from_millisecond(record.timestamp) {
-        out.extend_from_slice(br#"","time":""#);
-        out.extend_from_slice(time.to_string().as_bytes());
+        attribute("time", &|out| write_named(out, "time", &time.to_string()));
     }
-    out.extend_from_slice(br#"","sequence":""#);
-    write_number(out, record.sequence);
+    attribute("sequence", &|out| {
+        write_named(out, "sequence", itoa::Buffer::new().format(record.sequence));
+    });
     if let Some(server) = record.server {
-        out.extend_from_slice(br#"","serverid":""#);
-        out.extend_from_slice(server.as_bytes());
+        attribute("serverid", &|out| write_named(out, "serverid", server));
     }
     if let Some(workflow) = record.workflow {
-        out.extend_from_slice(br#"","workflowid":""#);
-        out.extend_from_slice(workflow.as_bytes());
+        attribute("workflowid", &|out| {
+            write_named(out, "workflowid", workflow)
+        });
     }
-    out.extend_from_slice(br#"","datacontenttype":"application/json","data":"#);
-    write_line(out, record.data);
+    let has_bytes = own.contains_key("data_base64");
+    if !has_bytes {
+        attribute("datacontenttype", &|out| {
+            write_named(out, "datacontenttype", "application/json");
+        });
+    }
+    for (name, value) in &own {
+        out.push(b',');
+        write_name(out, name);
+        write_line(out, value.get());
+    }
+    if !has_bytes {
+        out.extend_from_slice(br#","data":"#);
+        write_line(out, record.data);
+    }
     out.push(b'}');
+}
+
+/// Appends a member whose name and value need no escapes.
+fn write_named(out: &mut Vec<u8>, name: &str, value: &str) {
+    write_name(out, name);
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 /// Appends an id, `<epoch>-<sequence>`.
@@ -205,6 +266,38 @@ mod tests {
             },
         );
         assert!(bare.contains(r#""source":"/","#), "{bare}");
+    }
+
+    #[test]
+    fn what_came_as_a_cloud_event_keeps_what_it_is() {
+        let came = Record {
+            kind: "grades.synced",
+            private: r#"{"cloudEvent":{"id":"A","source":"/x","partition":7,"sequence":"9","time":"2026-01-01T00:00:00+01:00"}}"#,
+            ..record()
+        };
+        let read = |text: String| -> serde_json::Value {
+            let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+            serde_json::from_str(data.unwrap()).unwrap()
+        };
+        assert_eq!(
+            read(frame(Format::CloudEvents, &came)),
+            serde_json::json!({
+                "specversion": "1.0", "id": "A", "source": "/x", "type": "grades.synced", "partition": 7,
+                "time": "2026-01-01T00:00:00+01:00", "sequence": "9", "serverid": "lms-1",
+                "datacontenttype": "application/json", "data": {"reconnected": false},
+            })
+        );
+        let envelope = read(frame(Format::Named, &came));
+        assert_eq!(envelope["cloudEvent"]["partition"], 7);
+        assert_eq!(envelope["sequence"], 42);
+        let bytes = Record {
+            private: r#"{"cloudEvent":{"id":"A","source":"/x","data_base64":"AAE="}}"#,
+            data: "null",
+            ..came
+        };
+        let event = read(frame(Format::CloudEvents, &bytes));
+        assert_eq!(event["data_base64"], "AAE=");
+        assert_eq!(event.get("data").or(event.get("datacontenttype")), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     clock::Clock,
     domain::{
-        Command, Event, InstanceId, Json, Policy, Position, Rejection, ServerId, State,
+        Command, Event, FieldError, InstanceId, Json, Policy, Position, Rejection, ServerId, State,
         event::Health,
     },
     event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention, SavedNote},
@@ -96,6 +96,30 @@ pub struct Answer {
     pub replayed: bool,
     /// What became of each, where several were carried out each for itself.
     pub heard: Vec<Heard>,
+    /// What the request said and nobody heeded: `warnings` beside the body's own members.
+    pub warnings: Vec<FieldError>,
+}
+
+impl Answer {
+    /// With more to tell.
+    #[must_use]
+    pub fn with(mut self, warnings: Vec<FieldError>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+}
+
+/// What an event was called where it came from: the same name again is answered as the first, not appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Caller, source and id; type, attributes and data.
+    pub key: IdempotencyKey,
+    /// The type of the event that carries the attributes.
+    pub kind: String,
+    /// The attributes, which its listeners are given back.
+    pub attributes: Json,
+    /// Where its id stands in the body, as a JSON pointer.
+    pub pointer: String,
 }
 
 /// What an instance's health is after what was heard of it; or why nothing was taken in.
@@ -177,7 +201,7 @@ struct Change {
 /// One command with its own answer, or several that succeed together and are answered by ids.
 enum Work {
     One(Box<Command>),
-    All(Vec<Command>),
+    All(Vec<(Command, Option<Named>)>),
     /// Several that are carried out in turn, each for itself: what is heard of instances' health.
     Each(Vec<Command>),
 }
@@ -304,6 +328,20 @@ impl Hub {
         &self,
         by: Option<Arc<str>>,
         commands: Vec<Command>,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, HubError> {
+        let unnamed = commands.into_iter().map(|command| (command, None));
+        self.execute_named_for(by, unnamed.collect(), key).await
+    }
+
+    /// The same, where some of them were named elsewhere.
+    ///
+    /// # Errors
+    /// [`HubError`]; a rejection names the item.
+    pub async fn execute_named_for(
+        &self,
+        by: Option<Arc<str>>,
+        commands: Vec<(Command, Option<Named>)>,
         key: Option<IdempotencyKey>,
     ) -> Result<Answer, HubError> {
         self.submit(Work::All(commands), key, by).await

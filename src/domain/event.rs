@@ -77,7 +77,8 @@ pub enum EventData {
     },
 }
 
-/// What the log keeps with an event and no listener sees: state that the public data doesn't tell.
+/// What the log keeps with an event beside its data: state that the public data doesn't tell, and what it was called
+/// where it came from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Private {
@@ -115,6 +116,9 @@ pub struct Private {
     /// From this event on: by how much the wall clock is ahead of the time that has really passed, ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_offset_ms: Option<i64>,
+    /// The attributes of the CloudEvent that it came as, which listeners are given back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud_event: Option<Json>,
 }
 
 impl Private {

@@ -9,6 +9,7 @@ use super::{
     json::{Json, JsonRef, MAX_VALUE_DEPTH},
     limit::Limit,
 };
+use crate::words::nearest;
 
 /// One mistake in a request body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -41,15 +42,105 @@ impl FieldError {
     }
 }
 
+/// The members that an object of a body may have, as far as they mean something to the hub. What else it holds is
+/// told, so that nothing that a client says vanishes without a word.
+#[derive(Debug)]
+pub struct Shape {
+    /// The members that are read.
+    pub members: &'static [&'static str],
+    /// Those that hold objects of a known shape themselves. Of all others, what is within them is the client's own.
+    pub nested: &'static [(&'static str, Nested)],
+    /// What becomes of unknown ones.
+    pub fate: &'static str,
+}
+
+/// What a member holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Nested {
+    /// One object.
+    One(&'static Shape),
+    /// A list of them.
+    Each(&'static Shape),
+}
+
+/// What becomes of unknown members that nobody keeps.
+pub const IGNORED: &str = "is unknown and has no effect";
+
+/// What becomes of unknown members of what is handed back as it came.
+pub const KEPT: &str = "is unknown and has no effect; it is kept and handed back";
+
+impl Shape {
+    /// The unknown members of a value that stands at `base` in the body, each with the nearest known name.
+    #[must_use]
+    pub fn unknown(&self, value: JsonRef<'_>, base: &str) -> Vec<FieldError> {
+        let mut found = Vec::new();
+        self.look(value, base, &mut found);
+        found
+    }
+
+    fn look(&self, value: JsonRef<'_>, base: &str, found: &mut Vec<FieldError>) {
+        for (name, value) in value.members().into_iter().flatten() {
+            let pointer = pointer(base, &name);
+            if !self.members.contains(&&*name) {
+                found.push(unknown_member(pointer, &name, self.members, self.fate));
+                continue;
+            }
+            let nested = self.nested.iter().find(|(nested, _)| *nested == name);
+            match nested.map(|(_, nested)| *nested) {
+                Some(Nested::One(shape)) => shape.look(value, &pointer, found),
+                Some(Nested::Each(shape)) => {
+                    for (at, value) in value.items().into_iter().flatten().enumerate() {
+                        shape.look(value, &format!("{pointer}/{at}"), found);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// The warning of one unknown member.
+#[must_use]
+pub fn unknown_member(pointer: String, name: &str, known: &[&str], fate: &str) -> FieldError {
+    let detail = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("{fate}; did you mean {near}?"),
+        None => fate.to_owned(),
+    };
+    FieldError::new(pointer, detail)
+}
+
+/// The pointer of a member, escaped as RFC 6901 asks.
+#[must_use]
+pub fn pointer(base: &str, name: &str) -> String {
+    format!("{base}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// Reads the fields of one JSON object and collects what is wrong with them.
 #[derive(Debug)]
 pub struct Fields<'a> {
     members: Vec<(Cow<'a, str>, JsonRef<'a>)>,
     base: String,
     errors: Vec<FieldError>,
+    shape: Option<&'static Shape>,
 }
 
 impl<'a> Fields<'a> {
+    /// The same as [`Fields::of`] of an object whose unknown members are told: in tests, reading a member that its shape
+    /// doesn't list is a mistake of ours.
+    ///
+    /// # Errors
+    /// Where it is no object.
+    pub fn among(
+        value: JsonRef<'a>,
+        base: &str,
+        shape: &'static Shape,
+    ) -> Result<Self, Vec<FieldError>> {
+        Self::of(value, base).map(|fields| Self {
+            shape: Some(shape),
+            ..fields
+        })
+    }
+
     /// Begins to read `value`, which stands at `base` in the body (empty for the body itself). A member that
     /// comes twice is a mistake: whichever was taken, the other would be lost without a word.
     ///
@@ -63,6 +154,7 @@ impl<'a> Fields<'a> {
             members,
             base: base.to_owned(),
             errors: Vec::new(),
+            shape: None,
         };
         for name in fields.doubled() {
             fields.wrong(&name, "comes twice; say it once");
@@ -73,6 +165,10 @@ impl<'a> Fields<'a> {
     /// The field's value; `null` counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<JsonRef<'a>> {
+        debug_assert!(
+            self.shape.is_none_or(|shape| shape.members.contains(&name)),
+            "{name} is read and not among the members of its Shape, so that clients are told that it has no effect"
+        );
         let found = self.members.iter().find(|(found, _)| found == name);
         found
             .map(|(_, value)| *value)
@@ -87,11 +183,7 @@ impl<'a> Fields<'a> {
     /// The pointer of a field, escaped as RFC 6901 asks.
     #[must_use]
     pub fn pointer(&self, name: &str) -> String {
-        format!(
-            "{}/{}",
-            self.base,
-            name.replace('~', "~0").replace('/', "~1")
-        )
+        pointer(&self.base, name)
     }
 
     /// Notes a mistake in a field.

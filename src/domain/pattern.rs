@@ -9,7 +9,7 @@ use super::{
     event::{Event, EventData, NewEvent, Pattern, PatternSwitched},
     fleet::Policy,
     ids::{InvalidId, WorkflowId},
-    input::{FieldError, Fields},
+    input::{FieldError, Fields, IGNORED, Shape},
     json::JsonRef,
     limit::Limit,
 };
@@ -163,6 +163,13 @@ impl Patterns {
 }
 
 impl SwitchPattern {
+    /// What a body may hold.
+    pub const SHAPE: Shape = Shape {
+        members: &["enabled", "name", "description", "occurredAt"],
+        nested: &[],
+        fate: IGNORED,
+    };
+
     /// Reads the body of `PUT /patterns/{name}`: `{enabled, description?}`.
     ///
     /// # Errors
@@ -172,7 +179,7 @@ impl SwitchPattern {
         base: &str,
         name: &PatternName,
     ) -> Result<Self, Vec<FieldError>> {
-        let mut fields = Fields::of(body, base)?;
+        let mut fields = Fields::among(body, base, &Self::SHAPE)?;
         let enabled = fields.flag("enabled");
         if fields.get("enabled").is_none() {
             fields.wrong("enabled", "is required: true or false");

@@ -8,7 +8,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::read::{Asked, Body};
 use super::{
     App,
-    extract::RawChange,
+    cloudevents::Origin,
+    extract::{RawChange, hashed},
     gate::Guest,
     problem::Problem,
     shapes::{Appended, EventInputs},
@@ -20,7 +21,7 @@ use crate::{
         health::Heartbeat,
     },
     health::Beat,
-    hub::{Answer, HubError},
+    hub::{Answer, HubError, IdempotencyKey, Named},
 };
 
 /// `POST /events` and its alias.
@@ -56,7 +57,13 @@ async fn publish(
     change: RawChange,
 ) -> Result<Answer, Problem> {
     require_events(&app)?;
-    let Body { asked, is_batch } = read::read(&change)?;
+    let Body {
+        asked,
+        is_batch,
+        origins,
+        warnings,
+    } = read::read(&change)?;
+    let mut origins = origins.into_iter();
     let (mut commands, mut beats) = (Vec::with_capacity(asked.len()), Vec::new());
     for asked in asked {
         commands.push(match asked {
@@ -72,15 +79,41 @@ async fn publish(
             }
         });
     }
+    let named = commands.into_iter().enumerate().map(|(at, command)| {
+        let named = origins.next().flatten().map(|origin| {
+            let pointer = if is_batch {
+                format!("/{at}/id")
+            } else {
+                "/id".to_owned()
+            };
+            name(&guest, origin, pointer)
+        });
+        (command, named)
+    });
+    let named = named.collect();
     let by = guest.name.clone();
-    let answer = app.hub.execute_all_for(by, commands, change.key).await;
+    let answer = app.hub.execute_named_for(by, named, change.key).await;
     let answer = answer.map_err(|error| refused(error, is_batch, &guest))?;
     if !answer.replayed {
         for (server, heartbeat) in beats {
             renew(&app, &guest, &server, heartbeat).await;
         }
     }
-    Ok(answer)
+    Ok(answer.with(warnings))
+}
+
+/// The name of an event from elsewhere. Names of different callers never meet, as their idempotency keys don't.
+fn name(guest: &Guest, origin: Origin, pointer: String) -> Named {
+    let caller = &*guest.caller;
+    Named {
+        key: IdempotencyKey {
+            key: hashed(&["cloudevent", caller, &origin.source, &origin.id]),
+            request: origin.said,
+        },
+        kind: origin.kind,
+        attributes: origin.attributes,
+        pointer,
+    }
 }
 
 /// Adds what only the leases know: when the server that goes or is replaced was last heard of.

@@ -22,6 +22,7 @@ use crate::{
     domain::{
         FieldError, Json, Limit,
         ids::{InvalidId, MAX_ID_LEN},
+        input::Shape,
         json::{InvalidJson, JsonRef, MAX_DEPTH, depth},
     },
     event_log::KeyHash,
@@ -55,6 +56,14 @@ impl Change {
     /// `400` where there is none.
     pub fn required(&self) -> Result<JsonRef<'_>, Problem> {
         self.body.as_ref().map(Json::root).ok_or_else(missing_body)
+    }
+
+    /// The members that mean nothing there, to be told beside what comes of the others.
+    #[must_use]
+    pub fn unknown(&self, shape: &Shape) -> Vec<FieldError> {
+        let body = self.body.as_ref();
+        body.map(|body| shape.unknown(body.root(), ""))
+            .unwrap_or_default()
     }
 }
 
@@ -371,8 +380,13 @@ fn hash_key(parts: &Parts, key: &str) -> KeyHash {
         .extensions
         .get::<Caller>()
         .map_or("", |caller| &caller.0);
+    hashed(&[caller, parts.method.as_str(), parts.uri.path(), key])
+}
+
+/// A hash of several texts, each preceded by its length.
+pub(super) fn hashed(parts: &[&str]) -> KeyHash {
     let mut hash = Sha256::new();
-    for part in [caller, parts.method.as_str(), parts.uri.path(), key] {
+    for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

@@ -15,7 +15,7 @@ use super::{
     App,
     extract::{MediaType, PathId, RawChange, missing_body, parse_json},
     gate::Guest,
-    problem::Problem,
+    problem::{Problem, with_warnings},
 };
 use crate::{
     domain::{
@@ -54,6 +54,8 @@ struct HeartbeatAnswer {
     /// When the next is due, epoch ms.
     #[schema(example = 1763790010000_i64)]
     due_at: i64,
+    /// Members that mean nothing here, by pointer.
+    warnings: Option<Vec<FieldError>>,
 }
 
 /// Send a heartbeat
@@ -79,7 +81,7 @@ async fn heartbeat(
     body: RawChange,
 ) -> Result<Response, Problem> {
     guest.report_as(&server)?;
-    let heartbeat = read_one(&body)?;
+    let (heartbeat, warnings) = read_one(&body)?;
     let mut beat = app
         .leases
         .heartbeat(&app.hub.state(), &server, &heartbeat)?;
@@ -104,7 +106,7 @@ async fn heartbeat(
     text.push('{');
     write_members(&mut text, &beat);
     text.push('}');
-    Ok(answer(text, last))
+    Ok(answer(with_warnings(&text, &warnings), last))
 }
 
 /// What one heartbeat of a batch is answered with.
@@ -139,6 +141,8 @@ struct BatchResult {
 struct BatchAnswer {
     /// One per heartbeat, in their order.
     results: Vec<BatchResult>,
+    /// Members that mean nothing here, by pointer.
+    warnings: Option<Vec<FieldError>>,
 }
 
 /// Send heartbeats of many servers
@@ -201,7 +205,10 @@ async fn heartbeats(
         outcome.write(items[at], &mut text);
     }
     text.push_str("]}");
-    Ok(answer(text, last))
+    let items = items.iter().enumerate();
+    let unknown = items.flat_map(|(at, item)| Heartbeat::ITEM.unknown(*item, &format!("/{at}")));
+    let warnings: Vec<_> = unknown.collect();
+    Ok(answer(with_warnings(&text, &warnings), last))
 }
 
 /// What became of one heartbeat of a batch.
@@ -328,16 +335,18 @@ fn wrong_batch(detail: String) -> Problem {
 }
 
 /// Reads the body of one heartbeat, none at all included: the quick way, or at leisure where it is wrong.
-fn read_one(body: &RawChange) -> Result<Heartbeat, Problem> {
+fn read_one(body: &RawChange) -> Result<(Heartbeat, Vec<FieldError>), Problem> {
     if body.body.is_empty() {
-        return Ok(Heartbeat::default());
+        return Ok((Heartbeat::default(), Vec::new()));
     }
     if body.media_type == MediaType::Json
         && let Some(heartbeat) = Heartbeat::from_slice(&body.body)
     {
-        return Ok(heartbeat);
+        return Ok((heartbeat, Vec::new()));
     }
-    Ok(Heartbeat::parse(read_value(body)?.root(), "")?)
+    let value = read_value(body)?;
+    let heartbeat = Heartbeat::parse(value.root(), "")?;
+    Ok((heartbeat, Heartbeat::SHAPE.unknown(value.root(), "")))
 }
 
 fn read_value(body: &RawChange) -> Result<Json, Problem> {

@@ -96,5 +96,7 @@ async fn switch(
 ) -> Result<Answer, Problem> {
     let switch = SwitchPattern::parse(change.required()?, "", &name)?;
     let command = Command::SwitchPattern(switch);
-    app.execute(&guest, command, change.key).await
+    let warnings = change.unknown(&SwitchPattern::SHAPE);
+    let answer = app.execute(&guest, command, change.key).await?;
+    Ok(answer.with(warnings))
 }

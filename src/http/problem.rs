@@ -445,11 +445,23 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The text of an object with one more member, where there are warnings.
+pub(super) fn with_warnings(body: &str, warnings: &[FieldError]) -> String {
+    match body.strip_suffix('}') {
+        Some(members) if !warnings.is_empty() => {
+            let comma = if members == "{" { "" } else { "," };
+            let warnings = Json::of(warnings);
+            format!("{members}{comma}\"warnings\":{}}}", warnings.as_str())
+        }
+        _ => body.to_owned(),
+    }
+}
+
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         let mut response = match self.body {
-            Some(body) => (status, body.as_str().to_owned()).into_response(),
+            Some(body) => (status, with_warnings(body.as_str(), &self.warnings)).into_response(),
             None => status.into_response(),
         };
         let has_body = response.headers().contains_key(CONTENT_TYPE);
@@ -667,6 +679,7 @@ mod tests {
             last,
             replayed: true,
             heard: Vec::new(),
+            warnings: Vec::new(),
         };
         let response = answer.into_response();
         assert_eq!(response.status(), 201);
@@ -680,6 +693,7 @@ mod tests {
             last,
             replayed: false,
             heard: Vec::new(),
+            warnings: Vec::new(),
         }
         .into_response();
         assert_eq!(response.status(), 204);

@@ -76,7 +76,9 @@ async fn register(
         .leases
         .last_seen_at(&app.hub.state(), &register.id, instance);
     let command = Command::Register(Box::new(register));
-    app.execute(&guest, command, change.key).await
+    let warnings = change.unknown(&Register::SHAPE);
+    let answer = app.execute(&guest, command, change.key).await?;
+    Ok(answer.with(warnings))
 }
 
 /// A page of servers.

@@ -42,6 +42,9 @@ pub(super) struct Appended {
     /// One per item: the id of its last event, or `null` where it changed nothing.
     #[schema(example = json!(["k3x9q1m2v7za-42", null]))]
     ids: Vec<Option<String>>,
+    /// Members that mean nothing here, by pointer; and a CloudEvent whose source and id came before in another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Vec<FieldError>>,
 }
 
 /// One event, as it stands everywhere.
@@ -66,6 +69,9 @@ pub(super) struct Envelope {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "lms-server-001")]
     server_id: Option<String>,
+    /// The attributes of the CloudEvent that it came as, `source` and `id` among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud_event: Option<serde_json::Value>,
     /// What happened. Where credentials are asked for, an object holds `by`: on whose request it came about, the key's name
     /// or the token's subject; what a producer of its own type says there itself stands.
     #[schema(example = json!({"count": 3}))]

@@ -147,7 +147,9 @@ async fn report(
 ) -> Result<Answer, Problem> {
     let report = ReportStep::parse(change.required()?, "", workflow, step)?;
     let command = Command::ReportStep(Box::new(report));
-    app.execute(&guest, command, change.key).await
+    let warnings = change.unknown(&ReportStep::SHAPE);
+    let answer = app.execute(&guest, command, change.key).await?;
+    Ok(answer.with(warnings))
 }
 
 /// The first page that holds a step that may be seen, or the last one before the time is up or the hub shuts down.

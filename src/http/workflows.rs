@@ -76,7 +76,9 @@ async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result
     let fresh = || WorkflowId::from_uuid(Uuid::now_v7());
     let start = StartWorkflow::parse(change.required()?, "", fresh)?;
     let command = Command::StartWorkflow(Box::new(start));
-    app.execute(&guest, command, change.key).await
+    let warnings = change.unknown(&StartWorkflow::SHAPE);
+    let answer = app.execute(&guest, command, change.key).await?;
+    Ok(answer.with(warnings))
 }
 
 /// All workflows
@@ -224,7 +226,9 @@ async fn end(
     let body = change.body.as_ref().map(Json::root);
     let end = EndWorkflow::parse(kind, body, "", id)?;
     let command = Command::EndWorkflow(Box::new(end));
-    app.execute(guest, command, change.key).await
+    let warnings = change.unknown(kind.shape());
+    let answer = app.execute(guest, command, change.key).await?;
+    Ok(answer.with(warnings))
 }
 
 /// How many things a page may hold.

@@ -3,11 +3,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Answer, HubError, IdempotencyKey, Work};
+use super::{Answer, HubError, IdempotencyKey, Named, Work};
 use crate::{
     domain::{
-        Command, Event, InstanceId, Json, NewEvent, Note, Policy, Position, Rejection, Reply,
-        ServerId, State, event::Health, server::LeaseView,
+        Command, Event, FieldError, InstanceId, Json, NewEvent, Note, Policy, Position, Rejection,
+        Reply, ServerId, State, event::Health, server::LeaseView,
     },
     event_log::{Epochs, KeyHash, Remembered},
 };
@@ -29,6 +29,8 @@ pub(super) struct Draft<'a> {
     /// By how much the log has it that the wall clock is ahead.
     recorded_offset_ms: i64,
     in_batch: HashMap<KeyHash, (KeyHash, Answer)>,
+    /// Named events that came before this batch, as the log remembers them.
+    named_before: HashMap<KeyHash, (KeyHash, Position)>,
     /// Whose request is carried out, by name: `by` of all that happens for it.
     by: Option<Arc<str>>,
     policy: &'a Policy,
@@ -59,6 +61,7 @@ impl<'a> Draft<'a> {
             answers: Vec::new(),
             renewed: Vec::new(),
             in_batch: HashMap::new(),
+            named_before: HashMap::new(),
             by: None,
             policy,
             epochs,
@@ -70,6 +73,17 @@ impl<'a> Draft<'a> {
     pub(super) fn recall(&self, key: &IdempotencyKey) -> Option<Result<Answer, HubError>> {
         let (request, answer) = self.in_batch.get(&key.key)?;
         Some(replayed(*request == key.request, answer.clone()))
+    }
+
+    /// Whether a named event of this batch is remembered by the draft itself.
+    pub(super) fn knows(&self, key: &KeyHash) -> bool {
+        self.in_batch.contains_key(key) || self.named_before.contains_key(key)
+    }
+
+    /// Notes that a named event came before.
+    pub(super) fn came_before(&mut self, first: &Remembered) {
+        let place = self.epochs.name(first.sequence);
+        self.named_before.insert(first.key, (first.request, place));
     }
 
     /// The name of a place in the log.
@@ -98,6 +112,7 @@ impl<'a> Draft<'a> {
         let (before, first) = (self.state.clone(), self.events.len());
         let (notes, ended, renewed) = (self.notes.len(), self.ended.len(), self.renewed.len());
         let recorded = self.recorded_offset_ms;
+        let remembered = self.answers.len();
         let answer = match work {
             Work::One(command) => self.one(command),
             Work::All(commands) => self.all(commands),
@@ -112,6 +127,9 @@ impl<'a> Draft<'a> {
                 self.ended.truncate(ended);
                 self.renewed.truncate(renewed);
                 self.recorded_offset_ms = recorded;
+                for forgotten in self.answers.drain(remembered..) {
+                    self.in_batch.remove(&forgotten.key);
+                }
                 return Err(rejection.into());
             }
         };
@@ -177,18 +195,54 @@ impl<'a> Draft<'a> {
         state
     }
 
-    fn all(&mut self, commands: &[Command]) -> Result<Answer, Rejection> {
+    fn all(&mut self, commands: &[(Command, Option<Named>)]) -> Result<Answer, Rejection> {
         let mut places = Vec::with_capacity(commands.len());
-        for (index, command) in commands.iter().enumerate() {
+        let (mut repeats, mut warnings) = (0, Vec::new());
+        for (index, (command, named)) in commands.iter().enumerate() {
+            if let Some((same, place)) = named.as_ref().and_then(|named| self.first_of(named)) {
+                if let (false, Some(named)) = (same, named) {
+                    warnings.push(FieldError::new(&named.pointer, TAKEN_BEFORE));
+                }
+                repeats += 1;
+                places.push(Some(place));
+                continue;
+            }
+            let from = self.events.len();
             let decided = self.decide(command);
             let (_, last) = decided.map_err(|cause| Rejection::InBatch {
                 index,
                 cause: Box::new(cause),
             })?;
+            if let (Some(named), Some(place)) = (named, last) {
+                let theirs = self.events[from..].iter_mut();
+                let theirs = theirs.filter(|event| event.what.data.kind().as_str() == named.kind);
+                for event in theirs {
+                    event.what.private.cloud_event = Some(named.attributes.clone());
+                }
+                let answer = self.answer(202, None, Some(place));
+                self.remember(named.key, &answer);
+            }
             places.push(last);
         }
         let last = places.iter().rev().find_map(|place| *place);
-        Ok(self.answer(202, Some(ids(&places)), last))
+        Ok(Answer {
+            replayed: repeats > 0 && repeats == commands.len(),
+            warnings,
+            ..self.answer(202, Some(ids(&places)), last)
+        })
+    }
+
+    /// The first event of that name: whether it said the same, and its place.
+    fn first_of(&self, named: &Named) -> Option<(bool, Position)> {
+        let key = &named.key;
+        let (request, place) = match self.in_batch.get(&key.key) {
+            Some((request, answer)) => (request, answer.last),
+            None => {
+                let (request, place) = self.named_before.get(&key.key)?;
+                (request, *place)
+            }
+        };
+        Some((*request == key.request, place))
     }
 
     /// Each in turn. What is refused changes nothing and doesn't hold up the others.
@@ -273,6 +327,7 @@ impl<'a> Draft<'a> {
             last,
             replayed: false,
             heard: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -331,6 +386,10 @@ impl<'a> Draft<'a> {
         });
     }
 }
+
+/// Said of a named event whose name was taken by one that says something else.
+const TAKEN_BEFORE: &str = "came with this source before, in an event that says something else: that one stands, and \
+                            this one isn't appended";
 
 /// The first answer again, or the refusal of another body under the same key.
 pub(super) fn replayed(same_request: bool, first: Answer) -> Result<Answer, HubError> {

@@ -372,6 +372,7 @@ fn decide(
                     last,
                     replayed: false,
                     heard: Vec::new(),
+                    warnings: Vec::new(),
                 };
                 return replayed(first.request == key.request, answer);
             }
@@ -381,6 +382,22 @@ fn decide(
                 return Err(HubError::Append(Arc::new(AppendError::Unwritable(
                     cause.to_string(),
                 ))));
+            }
+        }
+    }
+    if let Work::All(commands) = &change.work {
+        for named in commands.iter().filter_map(|(_, named)| named.as_ref()) {
+            if draft.knows(&named.key.key) {
+                continue;
+            }
+            match log.recall(&named.key.key, believed) {
+                Ok(Some(first)) => draft.came_before(&first),
+                Ok(None) => {}
+                Err(cause) => {
+                    return Err(HubError::Append(Arc::new(AppendError::Unwritable(
+                        cause.to_string(),
+                    ))));
+                }
             }
         }
     }
@@ -408,7 +425,8 @@ impl Work {
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::All(commands) | Self::Each(commands) => commands.len(),
+            Self::All(commands) => commands.len(),
+            Self::Each(commands) => commands.len(),
         }
     }
 }

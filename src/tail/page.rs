@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::{Epoch, Position, Record},
-    frame::{Format, write_event},
+    frame::{Format, attributes_in, write_event},
 };
 
 /// A run of events without a hole. Never empty.
@@ -201,8 +201,18 @@ impl Page {
                 let facts = self.facts[index];
                 let data =
                     &self.named.bytes[facts.data as usize..(facts.data + facts.data_len) as usize];
+                let start = if index == 0 {
+                    0
+                } else {
+                    self.named.ends[index - 1]
+                };
+                let head = &self.named.bytes[start as usize..facts.data as usize];
+                let attributes = attributes_in(head);
+                let private =
+                    attributes.map(|attributes| format!("{{\"cloudEvent\":{attributes}}}"));
                 let record = Record {
                     data: std::str::from_utf8(data).unwrap_or("null"),
+                    private: private.as_deref().unwrap_or_default(),
                     ..self.facts(index)
                 };
                 let position = Position {
@@ -279,6 +289,7 @@ mod tests {
                 tags: "",
                 kind: "custom_x",
                 data: "[]",
+                private: r#"{"cloudEvent":{"id":"A","source":"\",\"data\":"}}"#,
                 ..first
             },
         ]
@@ -297,6 +308,7 @@ mod tests {
                 page.facts(index),
                 Record {
                     data: "",
+                    private: "",
                     ..*record
                 }
             );

@@ -182,3 +182,265 @@ async fn what_editors_and_configurations_write_is_understood() {
         .await;
     reply.problem(415, "unsupported-media-type");
 }
+
+#[tokio::test]
+async fn unknown_members_are_told_beside_what_was_made_and_told_again() {
+    let hub = TestHub::start().await;
+    let client = &hub.client;
+    let told = |reply: &crate::support::Reply| -> Vec<(String, String)> {
+        let warnings = reply.json()["warnings"].as_array().cloned();
+        let warnings = warnings.unwrap_or_default().into_iter();
+        warnings
+            .map(|warning| {
+                let text = |name: &str| warning[name].as_str().unwrap().to_owned();
+                (text("pointer"), text("detail"))
+            })
+            .collect()
+    };
+    let server = json!({"id": "s", "name": "S", "transport": "http", "heartbeatInterval": 5000,
+        "capabilities": {"tool": ["a"]}, "metadata": {"anything": {"goes": 1}}});
+    let step = json!({"id": "a", "when": "x", "dependson": [], "params": {"free": 1}});
+    let flow = json!({"id": "w", "name": "w", "prioirty": 1, "steps": ["z", step]});
+    let table = [
+        (
+            "/servers",
+            server,
+            vec!["/heartbeatInterval", "/capabilities/tool"],
+        ),
+        (
+            "/servers/s/heartbeat",
+            json!({"helth": "healthy"}),
+            vec!["/helth"],
+        ),
+        (
+            "/heartbeats",
+            json!([{"id": "s"}, {"id": "s", "mood": 1}]),
+            vec!["/1/mood"],
+        ),
+        (
+            "/workflows",
+            flow,
+            vec!["/prioirty", "/steps/1/when", "/steps/1/dependson"],
+        ),
+        (
+            "/workflows/w/steps/z",
+            json!({"status": "completed", "output": 1, "result": {"free": 1}}),
+            vec!["/output"],
+        ),
+        (
+            "/workflows/w/complete",
+            json!({"result": 1}),
+            vec!["/result"],
+        ),
+        (
+            "/events",
+            json!({"type": "a.b", "servrId": "s", "data": {"free": 1}}),
+            vec!["/servrId"],
+        ),
+        (
+            "/events",
+            json!([{"type": "a.b"}, {"type": "a.b", "prioirty": 1}]),
+            vec!["/1/prioirty"],
+        ),
+    ];
+    for (path, body, pointers) in table {
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", path),
+        ];
+        let send = async || {
+            let keyed = &headers[..if path.contains("heartbeat") || path == "/events" {
+                1
+            } else {
+                2
+            }];
+            client
+                .send(http::Method::POST, path, keyed, body.to_string())
+                .await
+        };
+        for reply in [send().await, send().await] {
+            assert!(reply.status.is_success(), "{path}: {}", reply.text);
+            let found: Vec<_> = told(&reply)
+                .into_iter()
+                .map(|(pointer, _)| pointer)
+                .collect();
+            assert_eq!(found, pointers, "{path}: {}", reply.text);
+        }
+    }
+    let reply = client
+        .put("/patterns/x", &json!({"enabled": true, "descripton": "d"}))
+        .await;
+    let (pointer, detail) = told(&reply).remove(0);
+    assert!(
+        pointer == "/descripton" && detail.contains("description?"),
+        "{detail}"
+    );
+    // What means something is no reason to warn, and the definition is handed back whole.
+    let reply = client
+        .post(
+            "/servers",
+            &json!({"id": "s", "name": "S", "transport": "http"}),
+        )
+        .await;
+    assert_eq!(reply.json().get("warnings"), None);
+    let flow = client.get("/workflows/w").await.json();
+    assert_eq!(flow["definition"]["prioirty"], 1, "{flow}");
+    let both = json!({"name": "w", "steps": ["a"], "workflow": ["b"]});
+    client
+        .post("/workflows", &both)
+        .await
+        .problem(422, "invalid-fields");
+}
+
+#[tokio::test]
+async fn cloud_events_keep_what_they_are_and_come_once() {
+    let hub = TestHub::start().await;
+    let send = async |kind: &str, body: serde_json::Value| {
+        let headers = [("content-type", kind)];
+        hub.client
+            .send(http::Method::POST, "/events", &headers, body.to_string())
+            .await
+    };
+    let (one, many) = (
+        "application/cloudevents+json",
+        "application/cloudevents-batch+json",
+    );
+    let event = json!({
+        "specversion": "1.0", "id": "A/1", "source": "/lms?x=1", "type": "grades.synced", "subject": "course 7",
+        "time": "2026-11-22T09:00:00.5+01:00", "dataschema": "https://a/b", "datacontenttype": "application/json",
+        "partitionkey": 7, "sampled": true, "traceparent": "00-\"x\"", "gone": null, "serverid": "s", "data": [1, null]
+    });
+    let mut live = hub.subscribe("format=cloudevents").await;
+    live.opened("live").await;
+    let first = send(one, event.clone()).await;
+    assert_eq!(first.status, 202, "{}", first.text);
+    let mut expected = event.clone();
+    expected.as_object_mut().unwrap().remove("gone");
+    expected["sequence"] = "1".into();
+    assert_eq!(live.next_event().await.json(), expected);
+    let stored = hub.client.get("/events/history").await.json()["events"][0].clone();
+    let about = &stored["cloudEvent"];
+    assert_eq!(
+        (&about["id"], &about["source"]),
+        (&event["id"], &event["source"])
+    );
+    assert_eq!(
+        (&about["partitionkey"], &about["time"]),
+        (&event["partitionkey"], &event["time"])
+    );
+    assert_eq!(
+        (&stored["serverId"], &stored["data"]),
+        (&json!("s"), &event["data"])
+    );
+
+    // The same again, across a restart too, and in a batch beside a new one.
+    let again = send(one, event.clone()).await;
+    assert_eq!(again.json()["ids"], first.json()["ids"]);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let mut other = event.clone();
+    other["id"] = "B".into();
+    let batch = send(many, json!([event, other, other])).await.json();
+    assert_eq!(batch["ids"][0], first.json()["ids"][0]);
+    assert_eq!(batch["ids"][1], batch["ids"][2]);
+    assert_ne!(batch["ids"][1], batch["ids"][0]);
+    let hub = hub.restart().await;
+    let headers = [("content-type", one)];
+    let again = hub
+        .client
+        .send(http::Method::POST, "/events", &headers, event.to_string())
+        .await;
+    assert_eq!(again.json()["ids"], first.json()["ids"]);
+    assert_eq!(again.json().get("warnings"), None);
+    // The same name with something else to say: the first stands, and that is said.
+    let mut changed = event.clone();
+    changed["data"] = json!({"n": 2});
+    let reply = hub
+        .client
+        .send(http::Method::POST, "/events", &headers, changed.to_string())
+        .await;
+    assert_eq!(reply.json()["ids"], first.json()["ids"]);
+    assert_eq!(
+        reply.json()["warnings"][0]["pointer"],
+        "/id",
+        "{}",
+        reply.text
+    );
+    let count = hub.client.get("/events/history").await.json()["events"]
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(count, 2);
+}
+
+#[tokio::test]
+async fn cloud_events_of_core_types_bytes_and_headers_keep_what_they_are_too() {
+    let hub = TestHub::start().await;
+    let one = [("content-type", "application/cloudevents+json")];
+    let post = async |headers: &[(&str, &str)], body: String| {
+        hub.client
+            .send(http::Method::POST, "/events", headers, body)
+            .await
+    };
+    let connected = json!({"specversion": "1.0", "id": "1", "source": "/fleet", "type": "server_connected",
+        "data": {"connection": {"id": "s", "name": "S", "transport": "http"}}});
+    let reply = post(&one, connected.to_string()).await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    let again = post(&one, connected.to_string()).await;
+    assert_eq!(again.json(), reply.json(), "the same, and no warning");
+    let bytes = json!({"specversion": "1.0", "id": "2", "source": "/fleet", "type": "a.b",
+        "datacontenttype": "image/png", "data_base64": "AAE=", "serverId": "s"});
+    let reply = post(&one, bytes.to_string()).await;
+    assert_eq!(
+        reply.json()["warnings"][0]["pointer"],
+        "/serverId",
+        "{}",
+        reply.text
+    );
+    let binary = [
+        ("content-type", "application/json"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "3"),
+        ("ce-source", "/f%C3%BCr"),
+        ("ce-type", "a.b"),
+        ("ce-subject", "x"),
+    ];
+    assert_eq!(post(&binary, "[1]".to_owned()).await.status, 202);
+    let page = hub
+        .client
+        .get("/events/history?type=server_connected,a.b")
+        .await
+        .json();
+    assert_eq!(
+        page["events"][0]["cloudEvent"],
+        json!({"id": "1", "source": "/fleet"})
+    );
+    assert_eq!(page["events"][1]["cloudEvent"]["data_base64"], "AAE=");
+    let about =
+        json!({"id": "3", "source": "/für", "subject": "x", "datacontenttype": "application/json"});
+    assert_eq!(page["events"][2]["cloudEvent"], about);
+    let mut events = hub.subscribe("format=cloudevents&replay=2").await;
+    events.opened("replay").await;
+    let bytes = events.next_event().await.json();
+    assert_eq!(
+        (&bytes["data_base64"], bytes.get("data")),
+        (&json!("AAE="), None)
+    );
+    for wrong in [
+        json!({"data_base64": "?"}),
+        json!({"data_base64": "AAE=", "data": 1}),
+        json!({"ext": {}}),
+        json!({"subject": 1}),
+    ] {
+        let mut event = json!({"specversion": "1.0", "id": "9", "source": "/x", "type": "a.b"});
+        event
+            .as_object_mut()
+            .unwrap()
+            .extend(wrong.as_object().unwrap().clone());
+        let reply = post(&one, event.to_string()).await;
+        reply.problem(422, "invalid-fields");
+    }
+    let twice = [&binary[..], &[("ce-id", "4")]].concat();
+    post(&twice, "[1]".to_owned())
+        .await
+        .problem(400, "invalid-cloudevent");
+}

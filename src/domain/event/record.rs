@@ -35,6 +35,20 @@ impl<'a> Record<'a> {
     pub fn tags(&self) -> impl Iterator<Item = &'a str> {
         self.tags.split('\n').filter(|tag| !tag.is_empty())
     }
+
+    /// The attributes of the CloudEvent that it came as, one object.
+    #[must_use]
+    pub fn cloud_event(&self) -> Option<&'a str> {
+        #[derive(serde::Deserialize)]
+        struct Kept<'a> {
+            #[serde(borrow, rename = "cloudEvent")]
+            cloud_event: Option<&'a serde_json::value::RawValue>,
+        }
+        // Few events have any, and most nothing private at all.
+        memchr::memmem::find(self.private.as_bytes(), b"\"cloudEvent\"")?;
+        let kept: Kept<'a> = serde_json::from_str(self.private).ok()?;
+        kept.cloud_event.map(serde_json::value::RawValue::get)
+    }
 }
 
 /// An event's texts, from which its [`Record`] borrows.

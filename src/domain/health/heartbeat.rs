@@ -10,7 +10,7 @@ use serde::{
 use crate::domain::{
     event::Health,
     ids::InstanceId,
-    input::{FieldError, Fields},
+    input::{FieldError, Fields, IGNORED, Shape},
     json::{JsonRef, Number, Object},
     server::view::Metrics,
 };
@@ -41,6 +41,27 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// What a body may hold; `id` in a batch alone.
+    pub const SHAPE: Shape = Shape {
+        members: &["health", "detail", "instanceId", "metrics", "occurredAt"],
+        nested: &[],
+        fate: IGNORED,
+    };
+
+    /// The same of one among several.
+    pub const ITEM: Shape = Shape {
+        members: &[
+            "id",
+            "health",
+            "detail",
+            "instanceId",
+            "metrics",
+            "occurredAt",
+        ],
+        nested: &[],
+        fate: IGNORED,
+    };
+
     /// Reads a body's bytes the quick way. `None` where anything about it is wrong: [`Heartbeat::parse`]
     /// says what.
     #[must_use]
@@ -61,7 +82,7 @@ impl Heartbeat {
     /// # Errors
     /// Every mistake, by pointer.
     pub fn parse(value: JsonRef<'_>, base: &str) -> Result<Self, Vec<FieldError>> {
-        let mut fields = Fields::of(value, base)?;
+        let mut fields = Fields::among(value, base, &Self::SHAPE)?;
         let health =
             crate::domain::server::word(&mut fields, "health", "healthy, degraded or unhealthy");
         let detail = fields.text("detail", MAX_DETAIL_LEN);

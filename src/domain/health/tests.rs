@@ -113,7 +113,7 @@ fn the_worse_of_lease_and_report_is_the_verdict_and_tells_why() {
     let own = Some("database is slow".to_owned());
     assert_eq!(
         condition.grounds(None),
-        ("reported", HealthSource::Itself, own.clone())
+        ("reported", HealthSource::Itself, own)
     );
 
     let mut lease = lease();

@@ -10,6 +10,9 @@ use crate::domain::{
     ids::InstanceId,
 };
 
+/// A server, and the instance of it.
+type Meant<'a> = (&'a Arc<Server>, &'a Arc<Instance>);
+
 impl Servers {
     /// `server_health_changed` where the server's verdict, which is its best instance's, becomes another. What changes
     /// of an instance otherwise is kept beside the log.
@@ -65,10 +68,7 @@ impl Servers {
     }
 
     /// Whose health it is; `None` where a lease speaks of a connection that is over.
-    fn meant(
-        &self,
-        change: &ChangeHealth,
-    ) -> Result<Option<(&Arc<Server>, &Arc<Instance>)>, Rejection> {
+    fn meant(&self, change: &ChangeHealth) -> Result<Option<Meant<'_>>, Rejection> {
         let server = self.connected(&change.server);
         if let Some(connection) = change.connection {
             return Ok(server.and_then(|server| {

@@ -7,7 +7,7 @@ use crate::domain::{
     command::Register,
     event::{Capabilities, Tags, Transport},
     ids::ServerId,
-    input::{FieldError, Fields, kept},
+    input::{FieldError, Fields, IGNORED, Nested, Shape, kept},
     json::{Json, JsonRef},
 };
 
@@ -27,6 +27,37 @@ pub const MAX_TAG_KEY_LEN: usize = 128;
 pub const MAX_TAG_VALUE_LEN: usize = 256;
 
 impl Register {
+    /// What a body may hold.
+    pub const SHAPE: Shape = Shape {
+        members: &[
+            "id",
+            "name",
+            "transport",
+            "url",
+            "version",
+            "protocolVersion",
+            "capabilities",
+            "tags",
+            "metadata",
+            "heartbeatIntervalMs",
+            "instanceId",
+            "instances",
+            "host",
+            "pid",
+            "client",
+            "occurredAt",
+        ],
+        nested: &[(
+            "capabilities",
+            Nested::One(&Shape {
+                members: &["tools", "resources", "prompts"],
+                nested: &[],
+                fate: IGNORED,
+            }),
+        )],
+        fate: IGNORED,
+    };
+
     /// Reads `{id?, name, transport, url?, version?, protocolVersion?, capabilities?, tags?, metadata?, heartbeatIntervalMs?,
     /// instanceId?, instances?, host?, pid?, client?, occurredAt?}`, which stands at `base` in the body. `new_id` is for
     /// one that names none.
@@ -39,7 +70,7 @@ impl Register {
         base: &str,
         new_id: impl FnOnce() -> ServerId,
     ) -> Result<Self, Vec<FieldError>> {
-        let mut fields = Fields::of(value, base)?;
+        let mut fields = Fields::among(value, base, &Self::SHAPE)?;
         let id = match fields.get("id") {
             Some(_) => fields.parsed("id"),
             None => Some(new_id()),

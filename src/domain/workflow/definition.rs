@@ -5,7 +5,7 @@ use crate::domain::{
     command::StartWorkflow,
     event::StepDeclaration,
     ids::{InvalidId, StepId, WorkflowId},
-    input::{FieldError, Fields, kept},
+    input::{FieldError, Fields, KEPT, Nested, Shape, kept},
     json::{JsonRef, Members},
 };
 
@@ -18,7 +18,54 @@ const MAX_TIMEOUT_MS: u64 = 366 * 24 * 60 * 60 * 1000;
 /// Most retries of a step.
 const MAX_RETRIES: u64 = 1000;
 
+/// What a step may hold beside what is its author's own.
+const STEP: Shape = Shape {
+    members: &[
+        "id",
+        "name",
+        "server",
+        "serverId",
+        "tool",
+        "params",
+        "dependsOn",
+        "timeout",
+        "timeoutMs",
+        "retries",
+        "required",
+    ],
+    nested: &[],
+    fate: KEPT,
+};
+
 impl StartWorkflow {
+    /// What a definition may hold beside what is its author's own.
+    pub const SHAPE: Shape = Shape {
+        members: &[
+            "id",
+            "name",
+            "description",
+            "timeoutMs",
+            "timeout",
+            "errorHandling",
+            "occurredAt",
+            "steps",
+            "workflow",
+        ],
+        nested: &[
+            ("steps", Nested::Each(&STEP)),
+            ("workflow", Nested::Each(&STEP)),
+            (
+                "errorHandling",
+                Nested::One(&Shape {
+                    members: &["strategy", "maxFailures"],
+                    nested: &[],
+                    fate: KEPT,
+                }),
+            ),
+        ],
+        fate: KEPT,
+    };
+
     /// Reads a definition that stands at `base` in the body. `fresh` makes its id where it names none.
     ///
     /// # Errors
@@ -28,7 +75,7 @@ impl StartWorkflow {
         base: &str,
         fresh: impl FnOnce() -> WorkflowId,
     ) -> Result<Self, Vec<FieldError>> {
-        let mut fields = Fields::of(body, base)?;
+        let mut fields = Fields::among(body, base, &Self::SHAPE)?;
         let id = fields.parsed("id").unwrap_or_else(fresh);
         let name = fields.required_text("name", MAX_NAME_LEN);
         let description = fields.text("description", MAX_DESCRIPTION_LEN);
@@ -80,6 +127,9 @@ fn steps(fields: &mut Fields<'_>) -> Option<Vec<StepDeclaration>> {
     } else {
         "workflow"
     };
+    if name == "steps" && fields.get("workflow").is_some() {
+        fields.wrong("workflow", "means the same as steps: name one of them");
+    }
     let Some(found) = fields.get(name) else {
         return Some(Vec::new());
     };
@@ -116,7 +166,7 @@ fn step(item: JsonRef<'_>, base: &str) -> Result<StepDeclaration, Vec<FieldError
         let id = id.parse().map_err(|error| bad_id(base, error))?;
         return Ok(StepDeclaration::bare(id));
     }
-    let mut fields = Fields::of(item, base)?;
+    let mut fields = Fields::among(item, base, &STEP)?;
     let id: Option<StepId> = fields.parsed("id");
     if fields.get("id").is_none() {
         fields.wrong("id", "is required: the step's name within the workflow");
@@ -178,23 +228,10 @@ fn depends_on(fields: &mut Fields<'_>) -> Vec<StepId> {
 
 /// The fields of a step that mean nothing to the hub.
 fn unread(fields: &Fields<'_>) -> Members {
-    const READ: [&str; 11] = [
-        "id",
-        "name",
-        "server",
-        "serverId",
-        "tool",
-        "params",
-        "dependsOn",
-        "timeout",
-        "timeoutMs",
-        "retries",
-        "required",
-    ];
     let unread = fields.members();
     Members::of(
         unread
-            .filter(|(name, _)| !READ.contains(&name.as_ref()))
+            .filter(|(name, _)| !STEP.members.contains(&name.as_ref()))
             .cloned(),
     )
 }

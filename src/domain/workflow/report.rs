@@ -3,7 +3,7 @@
 use crate::domain::{
     command::{EndWorkflow, Ending, ReportStep, StepReport},
     ids::{StepId, WorkflowId},
-    input::{FieldError, Fields},
+    input::{FieldError, Fields, IGNORED, Shape},
     json::{Json, JsonRef},
 };
 
@@ -22,6 +22,21 @@ pub enum EndKind {
 }
 
 impl ReportStep {
+    /// What a body may hold.
+    pub const SHAPE: Shape = Shape {
+        members: &[
+            "status",
+            "serverId",
+            "instanceId",
+            "result",
+            "error",
+            "attempt",
+            "occurredAt",
+        ],
+        nested: &[],
+        fate: IGNORED,
+    };
+
     /// Reads the body of a report on a step: `{status, serverId?, instanceId?, result?, error?, attempt?}`.
     ///
     /// # Errors
@@ -32,7 +47,7 @@ impl ReportStep {
         workflow: WorkflowId,
         step: StepId,
     ) -> Result<Self, Vec<FieldError>> {
-        let mut fields = Fields::of(body, base)?;
+        let mut fields = Fields::among(body, base, &Self::SHAPE)?;
         let status = fields.required_text("status", 16);
         let report = match status.as_deref() {
             Some(status @ ("running" | "completed" | "failed")) => said(&mut fields, status),
@@ -95,6 +110,28 @@ pub(super) fn said(fields: &mut Fields<'_>, status: &str) -> Option<StepReport> 
     }
 }
 
+impl EndKind {
+    /// What a body may hold.
+    #[must_use]
+    pub fn shape(self) -> &'static Shape {
+        const fn of(members: &'static [&'static str]) -> Shape {
+            Shape {
+                members,
+                nested: &[],
+                fate: IGNORED,
+            }
+        }
+        const COMPLETE: Shape = of(&["results", "occurredAt"]);
+        const FAIL: Shape = of(&["error", "failedStep", "occurredAt"]);
+        const CANCEL: Shape = of(&["reason", "occurredAt"]);
+        match self {
+            Self::Complete => &COMPLETE,
+            Self::Fail => &FAIL,
+            Self::Cancel => &CANCEL,
+        }
+    }
+}
+
 impl EndWorkflow {
     /// Reads the body of `/complete` `{results?}`, `/fail` `{error, failedStep?}` or `/cancel` `{reason?}`,
     /// which may be missing where nothing in it is required.
@@ -108,7 +145,7 @@ impl EndWorkflow {
         workflow: WorkflowId,
     ) -> Result<Self, Vec<FieldError>> {
         let nothing = Json::empty_object();
-        let mut fields = Fields::of(body.unwrap_or(nothing.root()), base)?;
+        let mut fields = Fields::among(body.unwrap_or(nothing.root()), base, kind.shape())?;
         let occurred_at = fields.time("occurredAt");
         let ending = match kind {
             EndKind::Complete => completed(&mut fields),

@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -15,11 +15,12 @@ use crate::{
         Command, EventType, FieldError, Json, ServerId, WorkflowId,
         command::Emit,
         health::Heartbeat,
-        json::{JsonRef, Object},
+        input::{IGNORED, pointer, unknown_member},
+        json::JsonRef,
         server::from_event::ServerRequest,
     },
     http::{
-        cloudevents,
+        cloudevents::{self, Origin},
         extract::{MediaType, RawChange, malformed_at, missing_body, utf8},
         problem::Problem,
     },
@@ -33,25 +34,81 @@ const TAKEN: &str =
     "application/json, application/cloudevents+json or application/cloudevents-batch+json";
 
 /// One item of a body, as it came.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Default)]
 pub(in crate::http) struct Item<'a> {
-    #[serde(borrow, default, rename = "type")]
     pub(in crate::http) kind: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
     pub(in crate::http) server_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
     pub(in crate::http) data: Option<&'a RawValue>,
     /// The producer's own time, where it doesn't stand in `data`: epoch ms.
-    #[serde(skip)]
     pub(in crate::http) occurred_at: Option<i64>,
+    /// What it was called where it came from.
+    pub(in crate::http) origin: Option<Origin>,
+    /// Members that mean nothing.
+    pub(in crate::http) unknown: Vec<String>,
 }
 
-/// A `null` that is there is a value, unlike a field that isn't.
-pub(in crate::http) fn present<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+/// The members that an item may have.
+const MEMBERS: [&str; 3] = ["type", "serverId", "data"];
+
+impl<'de: 'a, 'a> Deserialize<'de> for Item<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(field_identifier, rename_all = "camelCase")]
+        enum Field {
+            Type,
+            ServerId,
+            Data,
+            #[serde(untagged)]
+            Other(String),
+        }
+
+        #[derive(Deserialize)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Item<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item<'de>, A::Error> {
+                let (mut item, mut seen) = (Item::default(), [false; 3]);
+                let mut once = |at: usize| {
+                    if std::mem::replace(&mut seen[at], true) {
+                        return Err(A::Error::duplicate_field(MEMBERS[at]));
+                    }
+                    Ok(())
+                };
+                while let Some(field) = map.next_key()? {
+                    match field {
+                        Field::Type => {
+                            once(0)?;
+                            item.kind = map.next_value::<Option<Text<'_>>>()?.map(|text| text.0);
+                        }
+                        Field::ServerId => {
+                            once(1)?;
+                            item.server_id =
+                                map.next_value::<Option<Text<'_>>>()?.map(|text| text.0);
+                        }
+                        Field::Data => {
+                            once(2)?;
+                            item.data = Some(map.next_value()?);
+                        }
+                        Field::Other(name) => {
+                            map.next_value::<IgnoredAny>()?;
+                            item.unknown.push(name);
+                        }
+                    }
+                }
+                Ok(item)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// What a body asks for.
@@ -61,6 +118,10 @@ pub struct Body {
     pub asked: Vec<Asked>,
     /// Whether it came as an array, so that a refusal names the item.
     pub is_batch: bool,
+    /// What each was called where it came from; shorter than `asked` where none of the last came from elsewhere.
+    pub origins: Vec<Option<Origin>>,
+    /// Members that mean nothing, by pointer.
+    pub warnings: Vec<FieldError>,
 }
 
 /// What one item asks for.
@@ -78,14 +139,10 @@ pub enum Asked {
 /// `400`, `415`, `422`.
 pub fn read(change: &RawChange) -> Result<Body, Problem> {
     if cloudevents::is_binary(&change.headers) {
-        let event = cloudevents::Binary::of(&change.headers, &change.media_type)?;
+        cloudevents::has_json(&change.media_type)?;
         let text = utf8(&change.body)?;
-        let data = if text.is_empty() { "null" } else { text };
-        let item = event.item(parsed(data)?);
-        return Ok(Body {
-            asked: vec![ask(&item, "")?],
-            is_batch: false,
-        });
+        let data = parsed(if text.is_empty() { "null" } else { text })?;
+        return one(cloudevents::Binary::of(&change.headers, data)?.item(data));
     }
     if change.body.is_empty() {
         return Err(missing_body());
@@ -93,59 +150,88 @@ pub fn read(change: &RawChange) -> Result<Body, Problem> {
     let text = utf8(&change.body)?;
     match &change.media_type {
         MediaType::Json if text.trim_start().starts_with('[') => {
-            let items: Vec<Object<Item<'_>>> = parsed(text)?;
-            Ok(Body {
-                asked: all(items.into_iter().map(|Object(item)| Ok(item)))?,
-                is_batch: true,
-            })
+            let items: Vec<Item<'_>> = parsed(text)?;
+            several(items.into_iter().map(Ok))
         }
-        MediaType::Json => {
-            let Object(item) = parsed(text)?;
-            Ok(Body {
-                asked: vec![ask(&item, "")?],
-                is_batch: false,
-            })
-        }
+        MediaType::Json => one(parsed(text)?),
         MediaType::CloudEvent => {
-            let Object::<cloudevents::CloudEvent<'_>>(event) = parsed(text)?;
-            Ok(Body {
-                asked: vec![ask(&event.into_item("")?, "")?],
-                is_batch: false,
-            })
+            let event: cloudevents::CloudEvent<'_> = parsed(text)?;
+            one(event.into_item("")?)
         }
         MediaType::CloudEventBatch => {
-            let events: Vec<Object<cloudevents::CloudEvent<'_>>> = parsed(text)?;
+            let events: Vec<cloudevents::CloudEvent<'_>> = parsed(text)?;
             let items = events.into_iter().enumerate();
-            let items = items.map(|(at, Object(event))| event.into_item(&format!("/{at}")));
-            Ok(Body {
-                asked: all(items)?,
-                is_batch: true,
-            })
+            several(items.map(|(at, event)| event.into_item(&format!("/{at}"))))
         }
         other @ MediaType::Other(_) => Err(other.refused(TAKEN)),
     }
 }
 
+/// Reads the only item.
+fn one(mut item: Item<'_>) -> Result<Body, Problem> {
+    Ok(Body {
+        asked: vec![ask(&item, "")?],
+        is_batch: false,
+        warnings: unknown(&item, ""),
+        origins: vec![item.origin.take()],
+    })
+}
+
 /// Reads all items, or tells every mistake of each.
-fn all<'a>(
+fn several<'a>(
     items: impl ExactSizeIterator<Item = Result<Item<'a>, Vec<FieldError>>>,
-) -> Result<Vec<Asked>, Problem> {
+) -> Result<Body, Problem> {
     if items.len() == 0 || items.len() > MAX_ITEMS {
         let detail = format!("holds {} events; 1 to {MAX_ITEMS} are taken", items.len());
         return Err(Problem::invalid(vec![FieldError::new("", detail)]));
     }
-    let (mut asked, mut errors) = (Vec::with_capacity(items.len()), Vec::new());
+    let mut body = Body {
+        asked: Vec::with_capacity(items.len()),
+        is_batch: true,
+        origins: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut errors = Vec::new();
     for (at, item) in items.enumerate() {
-        match item.and_then(|item| ask(&item, &format!("/{at}"))) {
-            Ok(one) => asked.push(one),
+        let base = format!("/{at}");
+        let read = item.and_then(|item| ask(&item, &base).map(|asked| (item, asked)));
+        match read {
+            Ok((item, asked)) => {
+                body.warnings.extend(unknown(&item, &base));
+                body.asked.push(asked);
+                if item.origin.is_some() {
+                    body.origins.resize(at, None);
+                    body.origins.push(item.origin);
+                }
+            }
             Err(wrong) => errors.extend(wrong),
         }
     }
     if errors.is_empty() {
-        Ok(asked)
+        Ok(body)
     } else {
         Err(Problem::invalid(errors))
     }
+}
+
+/// The warnings of an item.
+fn unknown(item: &Item<'_>, base: &str) -> Vec<FieldError> {
+    let names = item.unknown.iter();
+    let warnings = names.map(|name| match &item.origin {
+        Some(_) => {
+            let fate = "is no attribute's name in CloudEvents 1.0 (a-z and 0-9) and isn't kept";
+            let known = [
+                "serverid",
+                "datacontenttype",
+                "dataschema",
+                "subject",
+                "time",
+            ];
+            unknown_member(pointer(base, name), name, &known, fate)
+        }
+        None => unknown_member(pointer(base, name), name, &MEMBERS, IGNORED),
+    });
+    warnings.collect()
 }
 
 /// Reads JSON of a known shape. Text that is no JSON is `400` with the place; JSON of another shape `422`
@@ -167,12 +253,12 @@ fn misshapen(text: &str, error: &serde_json::Error) -> Vec<FieldError> {
         let Some(members) = value.members() else {
             errors.push(wrong(
                 base.to_owned(),
-                "must be an object {type, serverId?, data}",
+                "must be an object {type, serverId?, data?}",
             ));
             return;
         };
         for (name, value) in members {
-            let is_text = !matches!(name.as_ref(), "data" | "sequence");
+            let is_text = matches!(name.as_ref(), "type" | "serverId");
             if is_text && !(value.is_string() || value.is_null()) {
                 errors.push(wrong(format!("{base}/{name}"), "must be a string"));
             }

@@ -22,7 +22,9 @@ use super::{NOW, bodies, fleet::Fleet};
 /// a custom event that streams give out as a CloudEvent is taken in again as the same event.
 pub(crate) fn check(input: &[u8]) {
     let Some(change) = change(input) else { return };
-    let Body { asked, is_batch } = match read(&change) {
+    let Body {
+        asked, is_batch, ..
+    } = match read(&change) {
         Ok(body) => body,
         Err(problem) => {
             assert!(
