@@ -48,7 +48,7 @@
 //! | [`streams`] | the fan-out | `domain`, `filter`, `frame`, `event_log`, `tail`, `subscription`, `metrics` |
 //! | [`hub`] | the only writer | `domain`, `filter`, `event_log`, `tail`, `clock`, `metrics` |
 //! | [`health`], [`timers`] | what time alone makes due | `domain`, `hub`, `clock` |
-//! | [`door`] | who may come in, and how much they may ask for | `config`, `domain`, `filter`, `clock`, `metrics` |
+//! | [`door`] | who may come in, and how much they may ask for | `words`, `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | [`client`] | the other side of the contract | nothing |
 //! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client` |
