@@ -12,6 +12,8 @@ mod preflight;
 mod run;
 #[cfg(feature = "client")]
 mod terminal;
+#[cfg(all(unix, feature = "client"))]
+mod wrap;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -43,6 +45,8 @@ enum Action {
     Status(terminal::Status),
     #[cfg(feature = "client")]
     Report(terminal::Report),
+    #[cfg(all(unix, feature = "client"))]
+    Wrap(wrap::Wrap),
     /// Make, list and revoke API keys.
     Key {
         #[command(subcommand)]
@@ -71,6 +75,13 @@ enum Action {
 /// Does what the process's arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
+    #[cfg(all(unix, feature = "client"))]
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == crate::wrap::BECOME)
+    {
+        return crate::wrap::become_command(std::env::args_os());
+    }
     let matches = command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -86,6 +97,8 @@ pub fn main() -> ExitCode {
         Action::Status(status) => terminal::status(&status),
         #[cfg(feature = "client")]
         Action::Report(report) => terminal::report(&report),
+        #[cfg(all(unix, feature = "client"))]
+        Action::Wrap(wrap) => wrap::run(wrap),
         Action::Key { action } => key::run(action),
         Action::Log { action } => log::run(action),
         Action::Completions { shell } => {

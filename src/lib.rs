@@ -51,7 +51,8 @@
 //! | [`door`] | who may come in, and how much they may ask for | `words`, `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | [`client`] | the other side of the contract | nothing |
-//! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client` |
+//! | [`wrap`] | stands in front of a stdio server, and reports it | `client` |
+//! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client`, `wrap`, `words` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
@@ -76,6 +77,8 @@ pub mod subscription;
 pub mod tail;
 pub mod timers;
 pub mod words;
+#[cfg(all(unix, feature = "client"))]
+pub mod wrap;
 
 mod run;
 

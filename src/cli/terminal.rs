@@ -38,7 +38,7 @@ TIMEBACK_EVENTS_TOKEN holds the token of a hub that asks for one; it is never sh
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Which hub, and who asks.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Connection {
     /// The hub's address.
     #[arg(
@@ -54,7 +54,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
         let token = match &self.token_file {
             Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
                 Failure::Usage(format!("the token file {}: {error}", path.display()))
@@ -85,7 +85,7 @@ fn travels_safely(url: &str) -> bool {
 
 /// Why a command didn't do what it was asked to.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     /// The arguments can't be meant.
     #[error("{0}")]
     Usage(String),

@@ -54,3 +54,4 @@ mod support;
 mod terminal;
 mod unread;
 mod workflows;
+mod wrap;
