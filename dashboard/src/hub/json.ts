@@ -16,9 +16,14 @@ export function write(value: unknown, indent = '', line = '\n'): string {
   if (typeof value === 'string') return visible(JSON.stringify(value));
   if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
   const inner = indent && line + indent;
-  const parts = Array.isArray(value)
-    ? value.map((item) => inner + write(item, indent, inner))
-    : Object.entries(value).flatMap(([name, member]) => (member === undefined ? [] : `${inner}${write(name)}:${indent && ' '}${write(member, indent, inner)}`));
+  const parts: string[] = [];
+  // Loops, not callbacks: a deep value then takes one frame of the stack for each level.
+  if (Array.isArray(value)) for (const item of value) parts.push(inner + write(item, indent, inner));
+  else {
+    for (const [name, member] of Object.entries(value)) {
+      if (member !== undefined) parts.push(`${inner}${write(name)}:${indent && ' '}${write(member, indent, inner)}`);
+    }
+  }
   const [open, close] = Array.isArray(value) ? '[]' : '{}';
   return parts.length === 0 ? open! + close! : `${open}${parts.join(',')}${indent && line}${close}`;
 }
