@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Nothing is ever written into the conversation, and no line has to be understood to pass. The server is started
-//! so that it dies with the wrapper ([`child`]), and the wrapper refuses to wrap itself ([`command`]).
+//! so that it dies with the wrapper (`wrap/child.rs`), and the wrapper refuses to wrap itself (`wrap/command.rs`).
 
 mod child;
 mod command;
