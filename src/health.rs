@@ -153,7 +153,7 @@ impl Leases {
     /// `change`, which has no effect until it is committed.
     ///
     /// # Errors
-    /// [`Rejection::ServerNotRegistered`], [`Rejection::InstanceReplaced`].
+    /// [`Rejection::ServerNotRegistered`], and those of [`Server::heard_of`].
     pub fn heartbeat(
         &self,
         state: &State,

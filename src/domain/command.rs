@@ -377,6 +377,24 @@ pub enum Rejection {
     /// No such server is connected.
     #[error("server {0} is not registered")]
     ServerNotRegistered(ServerId),
+    /// The server is connected, but this instance of it isn't known.
+    #[error("instance {instance} of server {server} is not registered")]
+    InstanceNotRegistered {
+        /// Of which server.
+        server: ServerId,
+        /// Which one.
+        instance: InstanceId,
+    },
+    /// The server has several instances, and none was named.
+    #[error(
+        "server {server} has {connected} instances, and no instanceId says which of them this is"
+    )]
+    InstanceNotNamed {
+        /// Of which server.
+        server: ServerId,
+        /// How many are connected.
+        connected: usize,
+    },
     /// No such server is known at all.
     #[error("there is no server {0}")]
     ServerNotFound(ServerId),

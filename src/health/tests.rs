@@ -425,7 +425,11 @@ fn each_instance_has_a_lease_and_the_best_one_counts() {
     assert_eq!(world.kinds(), ["server_instance_disconnected"]);
     assert!(world.is_connected("a"));
     let unknown = world.beat_with("a", &alive("one"));
-    assert_eq!(unknown, Err(Rejection::ServerNotRegistered(id("a"))));
+    let one = Rejection::InstanceNotRegistered {
+        server: id("a"),
+        instance: InstanceId::parse("one").unwrap(),
+    };
+    assert_eq!(unknown, Err(one));
 }
 
 #[test]

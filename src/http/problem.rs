@@ -210,9 +210,15 @@ impl Problem {
         let detail = rejection.to_string();
         match rejection {
             Rejection::Invalid(errors) => Self::invalid(errors),
-            Rejection::ServerNotRegistered(_) => Self::not_found(
+            Rejection::ServerNotRegistered(_) | Rejection::InstanceNotRegistered { .. } => {
+                Self::not_found(
+                    "server-not-registered",
+                    format!("{detail}; register it with POST /servers"),
+                )
+            }
+            Rejection::InstanceNotNamed { .. } => Self::not_found(
                 "server-not-registered",
-                format!("{detail}; register it with POST /servers"),
+                format!("{detail}; register with an instanceId, and name it in each heartbeat"),
             ),
             Rejection::ServerNotFound(_) => Self::not_found("server-not-found", detail),
             Rejection::InstanceReplaced(_) => Self::conflict(

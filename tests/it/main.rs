@@ -26,6 +26,7 @@ mod gates;
 mod health;
 mod history;
 mod idempotency;
+mod instances;
 mod limits;
 mod manners;
 mod million;

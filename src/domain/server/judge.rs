@@ -86,14 +86,22 @@ impl Server {
     /// The instance that a heartbeat is from.
     ///
     /// # Errors
-    /// [`Rejection::InstanceReplaced`], or [`Rejection::ServerNotRegistered`] where a server has many and this isn't
-    /// one of them.
+    /// [`Rejection::InstanceReplaced`]; of a server of many, [`Rejection::InstanceNotRegistered`] if this isn't one of
+    /// them, and [`Rejection::InstanceNotNamed`] if it could be any.
     pub fn heard_of(&self, named: Option<&InstanceId>) -> Result<&Arc<Instance>, Rejection> {
-        let id = &self.connection.id;
-        self.instance_of(named).ok_or_else(|| match self.mode {
-            Mode::One => Rejection::InstanceReplaced(id.clone()),
-            Mode::Many => Rejection::ServerNotRegistered(id.clone()),
-        })
+        let server = self.connection.id.clone();
+        self.instance_of(named)
+            .ok_or_else(|| match (self.mode, named) {
+                (Mode::One, _) => Rejection::InstanceReplaced(server),
+                (Mode::Many, Some(instance)) => Rejection::InstanceNotRegistered {
+                    server,
+                    instance: instance.clone(),
+                },
+                (Mode::Many, None) => Rejection::InstanceNotNamed {
+                    server,
+                    connected: self.instances.len(),
+                },
+            })
     }
 
     /// The event of the server's verdict, where it becomes another by what is now known of one instance.
