@@ -258,9 +258,10 @@ impl Door {
     }
 }
 
+/// Whether it is a probe, with or without slashes at its end.
 fn is_probe<B>(request: &Request<B>) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    reads && PROBES.contains(&request.uri().path())
+    reads && PROBES.contains(&request.uri().path().trim_end_matches('/'))
 }
 
 /// The method that is asked for, and whether it is a preflight that asks.

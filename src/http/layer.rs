@@ -28,6 +28,11 @@ use crate::{config::Config, domain::Limit, metrics::Metrics};
 /// Routes that stay where the integration is switched off.
 const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// Whether what is at this path stays, slashes at its end or not.
+fn is_always(path: &str) -> bool {
+    ALWAYS.contains(&path.trim_end_matches('/'))
+}
+
 /// Wraps routes in [`Entrance`].
 #[derive(Clone)]
 pub(super) struct EntranceLayer(Arc<Shared>);
@@ -92,7 +97,7 @@ where
         let outcome = match self.shared.door.judge(&request) {
             Verdict::Pass(cors) => {
                 visit.cors = cors;
-                if self.shared.enabled || ALWAYS.contains(&visit.route_label()) {
+                if self.shared.enabled || is_always(request.uri().path()) {
                     return Answering {
                         step: Step::Asked {
                             future: self.inner.call(request),

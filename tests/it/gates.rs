@@ -7,8 +7,9 @@ use crate::support::TestHub;
 #[tokio::test]
 async fn disabled_as_a_whole_it_is_alive_and_nothing_else() {
     let hub = TestHub::start_with(|c| c.enabled = false).await;
-    assert_eq!(hub.client.get("/healthz").await.status, 200);
-    assert_eq!(hub.client.get("/metrics").await.status, 200);
+    for path in ["/healthz", "/healthz/", "/metrics", "/metrics/"] {
+        assert_eq!(hub.client.get(path).await.status, 200, "{path}");
+    }
     assert!(hub.client.get("/readyz").await.status.as_u16() != 404);
     for path in [
         "/events",

@@ -123,7 +123,10 @@ async fn probes_are_answered_under_any_host_and_nothing_else_is() {
         for (path, status) in [
             ("/healthz", 200),
             ("/readyz", 200),
+            ("/healthz/", 200),
+            ("/readyz//", 200),
             ("/status", 403),
+            ("/status/", 403),
             ("/events/stats", 403),
             ("/healthz/x", 403),
         ] {
