@@ -227,6 +227,9 @@ async fn listen(
                 continue;
             }
             StreamItem::Gap(gap) => return Err(format!("events are missing: {gap}").into()),
+            StreamItem::Unreadable(frame) => {
+                return Err(format!("a frame can't be read: {}", frame.cause).into());
+            }
             StreamItem::Interrupted { cause, .. } => {
                 println!(
                     "  {:>6.2} s     · stream: {cause}",

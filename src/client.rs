@@ -27,7 +27,7 @@ pub use exact::Exact;
 pub use parser::{Block, Parser};
 pub use presence::Presence;
 pub use query::{Query, segment};
-pub use stream::{EventStream, Received, StreamItem};
+pub use stream::{EventStream, Received, StreamItem, Unreadable};
 
 /// Speaks to one hub. Cheap to clone; connections are shared and kept.
 #[derive(Debug, Clone)]

@@ -27,6 +27,9 @@ pub enum StreamItem {
     Gap(Exact),
     /// How far the stream has read.
     Bookmark(String),
+    /// A frame that isn't what the contract says, such as a line of a proxy's own or data that no reader of JSON takes
+    /// whole. The stream goes on after it.
+    Unreadable(Unreadable),
     /// The hub ends the stream on purpose; it will be tried again.
     Closing {
         /// `draining`, `busy`, `disabled`, `credentials_expired`.
@@ -50,6 +53,19 @@ pub struct Received {
     pub kind: String,
     /// The whole envelope.
     pub envelope: Exact,
+}
+
+/// A frame as it came, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its id; empty if it has none.
+    pub id: String,
+    /// Its `event:`; empty if it has none.
+    pub event: String,
+    /// Its data.
+    pub data: String,
+    /// What is wrong with it, in words.
+    pub cause: String,
 }
 
 /// Follows a hub's events. See [`Client::events`].
@@ -231,18 +247,27 @@ impl EventStream {
         StreamItem::Interrupted { cause, retry_in }
     }
 
+    /// What a block says; nothing if it has no data and so is none by the standard.
     fn understand(&mut self, block: Block) -> Option<StreamItem> {
         if let Some(retry) = block.retry {
             self.retry = Duration::from_millis(retry);
         }
-        let data = block.data.as_deref().map(Exact::parse);
-        let data = data
-            .and_then(Result::ok)
-            .unwrap_or_else(|| serde_json::Value::Null.into());
         if let Some(id) = &block.id {
             self.last_event_id.clone_from(id);
         }
-        Some(match block.event.as_str() {
+        let (id, event, text) = (block.id.unwrap_or_default(), block.event, block.data?);
+        let data = match read(&text, &event) {
+            Ok(data) => data,
+            Err(cause) => {
+                return Some(StreamItem::Unreadable(Unreadable {
+                    id,
+                    event,
+                    data: text,
+                    cause,
+                }));
+            }
+        };
+        Some(match event.as_str() {
             "stream_opened" => {
                 self.failures = 0;
                 if let Some(keep_alive) = data["keepAliveMs"].as_u64() {
@@ -265,14 +290,25 @@ impl EventStream {
                     reason: data["reason"].as_str().unwrap_or_default().to_owned(),
                 }
             }
-            _ if data.is_null() => return None,
             _ => StreamItem::Event(Received {
-                id: block.id.unwrap_or_default(),
-                kind: data["type"].as_str().unwrap_or(&block.event).to_owned(),
+                id,
+                kind: data["type"].as_str().unwrap_or_default().to_owned(),
                 envelope: data,
             }),
         })
     }
+}
+
+/// Every frame of the hub's has an object as its data, and an event has a type in it.
+fn read(text: &str, event: &str) -> Result<Exact, String> {
+    let data = Exact::parse(text).map_err(|error| format!("its data can't be read: {error}"))?;
+    if !data.is_object() {
+        return Err("its data is no object".to_owned());
+    }
+    if !CONTROL_FRAMES.contains(&event) && !data["type"].is_string() {
+        return Err("its data has no type".to_owned());
+    }
+    Ok(data)
 }
 
 /// A number from 0 to 1, from the randomness that keys the standard library's hash maps.
@@ -284,6 +320,14 @@ fn random_unit() -> f64 {
     f64::from(u32::try_from(bits >> 32).unwrap_or_default()) / f64::from(u32::MAX)
 }
 
+/// What says something about the stream.
+const CONTROL_FRAMES: [&str; 5] = [
+    "stream_opened",
+    "snapshot",
+    "bookmark",
+    "stream_gap",
+    "stream_closing",
+];
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// However often bookmarks come, a stream isn't given up for dead sooner.

@@ -100,9 +100,12 @@ async fn watch(status: &Status, client: &Client) -> Result<Exact, Failure> {
                 trouble.clear();
                 stale = true;
             }
-            Some(StreamItem::Event(_) | StreamItem::Gap(_) | StreamItem::Bookmark(_)) => {
-                stale = true;
-            }
+            Some(
+                StreamItem::Event(_)
+                | StreamItem::Gap(_)
+                | StreamItem::Bookmark(_)
+                | StreamItem::Unreadable(_),
+            ) => stale = true,
             Some(StreamItem::Snapshot(_)) => {}
             Some(StreamItem::Closing { reason }) => {
                 let pause = stream.pause().unwrap_or_default();

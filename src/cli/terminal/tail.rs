@@ -14,7 +14,7 @@ use super::{
     text::{Screen, Tone, cut, json_line, pad, plain, width, wrap},
     text_of, when, words,
 };
-use crate::client::{EventStream, Exact, Query, StreamItem};
+use crate::client::{EventStream, Exact, Query, StreamItem, Unreadable};
 
 /// Follow events as they happen, and go on where it was after every interruption.
 ///
@@ -130,6 +130,7 @@ impl Notes {
                 let words = gap(text_of(data, "reason"));
                 Some((Tone::Bad, format!("gap: {words}")))
             }
+            StreamItem::Unreadable(frame) => Some((Tone::Bad, unreadable(frame))),
             StreamItem::Closing { reason } => {
                 let pause = stream.pause().unwrap_or_default();
                 let note = format!("the hub closes the stream: {}", words::closing(reason));
@@ -177,6 +178,20 @@ impl Notes {
     }
 }
 
+/// Names the frame, so that whoever wants it whole can ask for it.
+fn unreadable(frame: &Unreadable) -> String {
+    let name = |text: &str, without: &str| match text {
+        "" => without.to_owned(),
+        text => cut(&plain(text), MOST_NAME),
+    };
+    format!(
+        "a frame can't be shown ({}, {}): {}",
+        name(&frame.event, "without a name"),
+        name(&frame.id, "without an id"),
+        plain(&frame.cause)
+    )
+}
+
 fn gap(reason: &str) -> String {
     let words = match reason {
         "expired" => "events are missing here, they were older than what the hub keeps",
@@ -208,6 +223,8 @@ const KIND: usize = "integration_status_changed".len();
 const SUBJECT: (usize, usize, usize) = (14, 16, 28);
 /// From how many columns on a screen is wide.
 const WIDE: usize = 100;
+/// Columns that a name may take in a note.
+const MOST_NAME: usize = 60;
 /// Lines that one event may take on a terminal.
 const MOST_LINES: usize = 6;
 
