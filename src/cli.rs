@@ -76,11 +76,12 @@ enum Action {
 #[must_use]
 pub fn main() -> ExitCode {
     #[cfg(all(unix, feature = "client"))]
-    if std::env::args_os()
-        .nth(1)
-        .is_some_and(|first| first == crate::wrap::BECOME)
-    {
-        return crate::wrap::become_command(std::env::args_os());
+    match std::env::args_os().nth(1) {
+        Some(first) if first == crate::wrap::BECOME => {
+            return crate::wrap::become_command(std::env::args_os());
+        }
+        Some(first) if first == "wrap" => crate::wrap::stay_small(),
+        _ => {}
     }
     let matches = command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {

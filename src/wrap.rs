@@ -44,7 +44,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-pub(crate) use self::child::{BECOME, become_command};
+pub(crate) use self::child::{BECOME, become_command, stay_small};
 use self::{
     child::Handle,
     command::{CHAIN, CommandLine},

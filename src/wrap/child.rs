@@ -40,6 +40,14 @@ pub(super) fn start(command: &CommandLine, chain: &str) -> io::Result<Child> {
         .spawn()
 }
 
+/// Asks the system for pages of the usual size from here on: the allocator's huge ones, which make a hub fast, would
+/// be most of what a wrapper takes. The command gets them back ([`become_command`]).
+pub(crate) fn stay_small() {
+    // If it can't be had, the wrapper is larger and as good.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// The first argument of this program that means [`become_command`].
 pub(crate) const BECOME: &str = "wrap-become";
 
@@ -55,6 +63,7 @@ pub(crate) fn become_command(arguments: impl Iterator<Item = OsString>) -> ExitC
     {
         // If it fails, the end of standard input is still there to end the command.
         let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+        let _ = rustix::thread::disable_transparent_huge_pages(false);
         let alive = rustix::process::getppid()
             .is_some_and(|pid| parent.to_str() == Some(&*pid.as_raw_nonzero().to_string()));
         if !alive {
