@@ -18,11 +18,13 @@ pub mod health;
 pub mod ids;
 pub mod input;
 pub mod json;
+pub mod lighter;
 pub mod limit;
 pub mod pattern;
 pub mod position;
 pub mod server;
 pub mod status;
+pub mod told;
 pub mod workflow;
 
 pub use command::{Command, Decision, Rejection, Reply};
@@ -34,3 +36,4 @@ pub use json::Json;
 pub use limit::Limit;
 pub use position::{Epoch, Position};
 pub use server::Note;
+pub use told::Told;

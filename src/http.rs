@@ -3,6 +3,7 @@
 //! A handler parses, asks and answers. Errors of every kind, routing's included, are problems (RFC 9457).
 
 mod accept;
+mod answered;
 mod bodies;
 mod cloudevents;
 mod dashboard;
@@ -27,6 +28,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
+mod turns;
 mod workflows;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -45,13 +47,13 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{
-    bodies::Bodies, layer::EntranceLayer, pieces::Makers, problem::Problem, snapshot::Plans,
-    squeeze::Squeezers,
+    answered::Answered, bodies::Bodies, layer::EntranceLayer, pieces::Makers, problem::Problem,
+    snapshot::Plans, squeeze::Squeezers,
 };
 use crate::{
     config::Config,
-    domain::{Command, Json},
-    door::{Access, Door},
+    domain::{Command, Json, Told},
+    door::{Access, Door, Sight},
     health::Leases,
     hub::{Answer, Hub, IdempotencyKey},
     metrics::Metrics,
@@ -113,7 +115,7 @@ impl App {
         access: &Access,
         command: Command,
         key: Option<IdempotencyKey>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Answered, Problem> {
         access.permits(&command)?;
         let sight = access.sight_of(&command);
         let done = self
@@ -121,10 +123,20 @@ impl App {
             .execute_for(access.name.clone(), command, key)
             .await;
         let answer = done.map_err(|error| Problem::told(error, access))?;
-        Ok(Answer {
-            body: answer.body.map(|body| sight.narrow(body)),
-            ..answer
-        })
+        let answer = match (&sight, &answer.body) {
+            (Sight::Part(_), Some(Told::Workflow(_))) => {
+                let narrowed = move || Answer {
+                    body: answer.body.map(|told| sight.shown(told)),
+                    ..answer
+                };
+                self.makers().turn(narrowed).await?
+            }
+            _ => Answer {
+                body: answer.body.map(|told| sight.shown(told)),
+                ..answer
+            },
+        };
+        Ok(Answered::new(answer, self.makers()))
     }
 
     /// Seals `nextCursor` of a list: the place may be one that its reader may not see. `None` where the system gives no

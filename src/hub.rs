@@ -30,7 +30,7 @@ use crate::{
     clock::Clock,
     domain::{
         Command, Event, FieldError, InstanceId, Json, Policy, Position, Rejection, ServerId, State,
-        event::Health,
+        Told, event::Health,
     },
     event_log::{AppendError, KeyHash, LogReader, OpenLog, Retention, SavedNote},
     metrics::Metrics,
@@ -84,12 +84,12 @@ pub struct IdempotencyKey {
 }
 
 /// What a carried-out request is answered with.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status: 200, 201, 202 or 204.
     pub status: u16,
     /// The body.
-    pub body: Option<Json>,
+    pub body: Option<Told>,
     /// The last event of the request's own commit, or the head where it appended none: `Last-Event-ID`.
     pub last: Position,
     /// It was given before: `Idempotency-Replayed`.

@@ -117,6 +117,8 @@ export interface EventData {
     name: string;
     durationMs: number;
     results: { step: string; status: string; result?: Json }[];
+    /** `['results']` where some had no room: `GET /workflows/{id}` has them all. */
+    truncated?: string[];
   };
   workflow_failed: {
     workflowId: string;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::access::{Access, Scope};
 use crate::{
     domain::{
-        Command, EventType, Json, ServerId, WorkflowId,
+        Command, EventType, Json, ServerId, Told, WorkflowId,
         command::{Ending, StepReport},
         event::{Pattern, Tags},
         json::{JsonRef, Members},
@@ -222,9 +222,18 @@ pub enum Part {
 }
 
 impl Sight {
-    /// The answer's body as it may be shown. One that can't be read is held back.
+    /// What a change is answered with, as it may be shown.
     #[must_use]
-    pub fn narrow(&self, body: Json) -> Json {
+    pub fn shown(&self, told: Told) -> Told {
+        match self {
+            Self::Whole => told,
+            // What came of a workflow's steps is in no part.
+            Self::Part(_) => Told::Text(self.narrow(told.without_results())),
+        }
+    }
+
+    /// The answer's body as it may be shown. One that can't be read is held back.
+    fn narrow(&self, body: Json) -> Json {
         let Self::Part(part) = self else {
             return body;
         };

@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::read::{Asked, Body};
 use super::{
     App,
+    answered::Answered,
     cloudevents::Origin,
     extract::{RawChange, hashed},
     gate::Guest,
@@ -21,7 +22,7 @@ use crate::{
         health::Heartbeat,
     },
     health::Beat,
-    hub::{Answer, HubError, IdempotencyKey, Named},
+    hub::{HubError, IdempotencyKey, Named},
 };
 
 /// `POST /events` and its alias.
@@ -55,7 +56,7 @@ async fn publish(
     Shared(app): Shared<App>,
     guest: Guest,
     change: RawChange,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     require_events(&app)?;
     let Body {
         asked,
@@ -99,7 +100,7 @@ async fn publish(
             renew(&app, &guest, &server, heartbeat).await;
         }
     }
-    Ok(answer.with(warnings))
+    Ok(Answered::new(answer, app.makers()).with(warnings))
 }
 
 /// The name of an event from elsewhere. Names of different callers never meet, as their idempotency keys don't.
@@ -178,7 +179,7 @@ async fn renew(app: &App, guest: &Guest, server: &ServerId, heartbeat: Heartbeat
     request_body = EventInputs,
     responses((status = 202, body = Appended))
 )]
-async fn broadcast(app: Shared<App>, guest: Guest, change: RawChange) -> Result<Answer, Problem> {
+async fn broadcast(app: Shared<App>, guest: Guest, change: RawChange) -> Result<Answered, Problem> {
     publish(app, guest, change).await
 }
 

@@ -5,6 +5,7 @@
 
 mod cut;
 mod lines;
+mod one;
 mod page;
 
 use std::ops::ControlFlow;
@@ -19,12 +20,13 @@ use axum::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::{lines::Lines, page::Page};
+use self::{lines::Lines, one::One, page::Page};
 use super::{
     App,
     accept::prefers,
     events::require_events,
     gate::Guest,
+    pieces::PIECE,
     problem::Problem,
     shapes::{Envelope, HistoryPage},
     status::json_response,
@@ -150,14 +152,19 @@ async fn event(
         grant: guest.grant.clone(),
         ..Filter::all()
     };
-    Ok(json_response(
-        StatusCode::OK,
-        blocking(move || one(&*reader, &id, &visible)).await??,
-    ))
+    let (text, range) = {
+        let (reader, visible) = (reader.clone(), visible.clone());
+        blocking(move || one(&*reader, &id, &visible)).await??
+    };
+    if text.len() <= PIECE {
+        return Ok(json_response(StatusCode::OK, text));
+    }
+    drop(text);
+    app.makers().json(One::new(reader, range, visible)).await
 }
 
-/// Reads one event, if it may be seen.
-fn one(reader: &dyn LogReader, id: &str, visible: &Filter) -> Result<String, Problem> {
+/// Reads one event, if it may be seen, and says where it stands.
+fn one(reader: &dyn LogReader, id: &str, visible: &Filter) -> Result<(String, ReadRange), Problem> {
     let unknown = || Problem::not_found("event-not-found", format!("this log has no event {id}"));
     let gone = |why: &str| {
         let title = "The event is gone";
@@ -195,7 +202,7 @@ fn one(reader: &dyn LogReader, id: &str, visible: &Filter) -> Result<String, Pro
         ControlFlow::Continue(())
     })?;
     match (found.is_empty(), corrupt) {
-        (false, _) => Ok(String::from_utf8(found).unwrap_or_default()),
+        (false, _) => Ok((String::from_utf8(found).unwrap_or_default(), range)),
         (true, true) => Err(gone("is stored, but damaged")),
         // What may not be seen is not there.
         (true, false) if visible.grant.is_some() => Err(unknown()),

@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
+    answered::Answered,
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
@@ -16,7 +17,6 @@ use super::{
 use crate::{
     domain::{Command, command::SwitchPattern, event::Pattern, pattern::PatternName},
     filter::query::Query,
-    hub::Answer,
 };
 
 /// `/patterns`.
@@ -93,7 +93,7 @@ async fn switch(
     guest: Guest,
     PathId(name): PathId<PatternName>,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     let switch = SwitchPattern::parse(change.required()?, "", &name)?;
     let command = Command::SwitchPattern(switch);
     let warnings = change.unknown(&SwitchPattern::SHAPE);

@@ -1,14 +1,13 @@
 //! Long answers: made in pieces at the reader's pace, off the threads that serve others.
 //!
-//! A piece is made when the connection has room for it, on one of a few threads that all long answers share, in turn. So
-//! a reader that takes nothing holds a piece and what its connection keeps, whatever it asked for, and one that
-//! takes all of it holds nobody up. What fits into one piece is an ordinary answer with its length.
+//! A piece is made when the connection has room for it, on one of a few threads that all long answers share, the shortest
+//! first ([`super::turns`]). So a reader that takes nothing holds a piece and what its connection keeps, whatever it asked
+//! for, and one that takes all of it holds nobody up. What fits into one piece is an ordinary answer with its length.
 
 use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     thread,
 };
@@ -22,10 +21,9 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 
-use super::problem::Problem;
+use super::{problem::Problem, turns::Turns};
 
 /// Bytes of a piece, roughly.
 pub(super) const PIECE: usize = 16 * 1024;
@@ -50,20 +48,20 @@ pub(super) struct Piece {
 
 /// The threads' time that long answers share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Makers(Arc<Semaphore>);
+pub(super) struct Makers(Turns);
 
 impl Default for Makers {
     /// Half of the cores, four at most: the others serve everybody else.
     fn default() -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new((cores / 2).clamp(1, 4))))
+        Self(Turns::new((cores / 2).clamp(1, 4)))
     }
 }
 
 impl Makers {
     /// A body in pieces.
     pub(super) fn body(&self, source: impl Source) -> Body {
-        self.rest(Bytes::new(), Box::new(source))
+        self.rest(Bytes::new(), Box::new(source), 0)
     }
 
     /// A JSON answer that nobody keeps.
@@ -71,9 +69,19 @@ impl Makers {
     /// # Errors
     /// Where not even the first piece can be read.
     pub(super) async fn json(&self, source: impl Source) -> Result<Response, Problem> {
-        let made = make(self.clone(), Box::new(source)).await;
+        let made = make(self.clone(), Box::new(source), 0).await;
         let (source, first) = made.map_err(|error| unread(&error))?;
         Ok(self.json_after(first, source))
+    }
+
+    /// The body of a short answer, whose first piece is made at once: a change doesn't wait for long answers. What doesn't
+    /// fit into it is made like those.
+    ///
+    /// # Errors
+    /// Where not even the first piece can be read.
+    pub(super) fn begun(&self, mut source: impl Source) -> Result<Body, Problem> {
+        let first = source.next_piece().map_err(|error| unread(&error))?;
+        Ok(self.body_after(first, Box::new(source)))
     }
 
     /// Does other work of some length in its turn.
@@ -84,29 +92,36 @@ impl Makers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let broken = |error: &dyn std::fmt::Display| unread(&io::Error::other(error.to_string()));
-        let _turn = self.0.acquire().await.map_err(|error| broken(&error))?;
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| broken(&error))
+        let turn = self.0.take(0).await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(|error| unread(&io::Error::other(error)))
     }
 
     fn json_after(&self, first: Piece, source: Box<dyn Source>) -> Response {
-        let body = if first.more {
-            self.rest(first.bytes, source)
-        } else {
-            Body::from(first.bytes)
-        };
-        let mut response = Response::new(body);
+        let mut response = Response::new(self.body_after(first, source));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 
-    fn rest(&self, first: Bytes, source: Box<dyn Source>) -> Body {
+    fn body_after(&self, first: Piece, source: Box<dyn Source>) -> Body {
+        if first.more {
+            self.rest(first.bytes, source, 1)
+        } else {
+            Body::from(first.bytes)
+        }
+    }
+
+    /// The rest of a body of which so many pieces are made.
+    fn rest(&self, first: Bytes, source: Box<dyn Source>, made: u32) -> Body {
         Body::from_stream(Pieces {
             makers: self.clone(),
             first,
+            made,
             stage: Stage::Waiting(source),
         })
     }
@@ -129,6 +144,8 @@ struct Pieces {
     makers: Makers,
     /// What is made already.
     first: Bytes,
+    /// How many pieces are made or being made.
+    made: u32,
     stage: Stage,
 }
 
@@ -151,7 +168,9 @@ impl Stream for Pieces {
             match std::mem::replace(&mut self.stage, Stage::Ended) {
                 Stage::Ended => return Poll::Ready(None),
                 Stage::Waiting(source) => {
-                    self.stage = Stage::Making(Box::pin(make(self.makers.clone(), source)));
+                    let making = make(self.makers.clone(), source, self.made);
+                    self.made = self.made.saturating_add(1);
+                    self.stage = Stage::Making(Box::pin(making));
                 }
                 Stage::Making(mut making) => {
                     let Poll::Ready(made) = making.as_mut().poll(cx) else {
@@ -174,10 +193,13 @@ impl Stream for Pieces {
     }
 }
 
-/// Makes one piece when it is this answer's turn.
-async fn make(makers: Makers, mut source: Box<dyn Source>) -> io::Result<Made> {
-    let _turn = makers.0.acquire().await.map_err(io::Error::other)?;
-    let made =
-        tokio::task::spawn_blocking(move || source.next_piece().map(|piece| (source, piece)));
+/// Makes one piece when it is the turn of an answer that has had so many.
+async fn make(makers: Makers, mut source: Box<dyn Source>, had: u32) -> io::Result<Made> {
+    let turn = makers.0.take(had).await;
+    let made = tokio::task::spawn_blocking(move || {
+        // A reader that goes meanwhile leaves the thread at work.
+        let _turn = turn;
+        source.next_piece().map(|piece| (source, piece))
+    });
     made.await.map_err(io::Error::other)?
 }

@@ -18,7 +18,7 @@ use crate::{
     door::{Access, sight::strangers_step},
     event_log::{AppendError, ReadError},
     filter::query::QueryError,
-    hub::{Answer, HubError},
+    hub::HubError,
 };
 
 const TYPE: &str = "application/problem+json";
@@ -463,29 +463,6 @@ pub(super) fn with_warnings(body: &str, warnings: &[FieldError]) -> String {
     }
 }
 
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
-        let mut response = match self.body {
-            Some(body) => (status, with_warnings(body.as_str(), &self.warnings)).into_response(),
-            None => status.into_response(),
-        };
-        let has_body = response.headers().contains_key(CONTENT_TYPE);
-        let headers = response.headers_mut();
-        if has_body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Ok(id) = HeaderValue::try_from(self.last.to_string()) {
-            headers.insert("last-event-id", id);
-        }
-        if self.replayed {
-            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
-        }
-        response
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -494,7 +471,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::{Epoch, Position, ServerId, StepId, WorkflowId};
+    use crate::domain::{ServerId, StepId, WorkflowId};
 
     fn server() -> ServerId {
         ServerId::parse("lms").expect("an id")
@@ -671,39 +648,5 @@ mod tests {
         );
         let response = Problem::from(HubError::Overloaded).into_response();
         assert_eq!(response.headers()["retry-after"], "1");
-    }
-
-    #[tokio::test]
-    async fn answers_carry_their_place_and_whether_they_were_given_before() {
-        let last = Position {
-            epoch: Epoch::from_random(0),
-            sequence: 7,
-        };
-        let answer = Answer {
-            status: 201,
-            body: Some(Json::of(&json!({"id": "lms"}))),
-            last,
-            replayed: true,
-            heard: Vec::new(),
-            warnings: Vec::new(),
-        };
-        let response = answer.into_response();
-        assert_eq!(response.status(), 201);
-        assert_eq!(response.headers()["last-event-id"], "000000000000-7");
-        assert_eq!(response.headers()["idempotency-replayed"], "true");
-        assert_eq!(response.headers()["content-type"], "application/json");
-        assert_eq!(body(response).await, json!({"id": "lms"}));
-        let response = Answer {
-            status: 204,
-            body: None,
-            last,
-            replayed: false,
-            heard: Vec::new(),
-            warnings: Vec::new(),
-        }
-        .into_response();
-        assert_eq!(response.status(), 204);
-        assert!(!response.headers().contains_key("content-type"));
-        assert!(!response.headers().contains_key("idempotency-replayed"));
     }
 }

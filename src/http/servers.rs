@@ -8,6 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
+    answered::Answered,
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
@@ -20,7 +21,6 @@ use crate::{
         server::{Server, ServerQuery, ServerView, from_event::check_reason},
     },
     filter::query::Query,
-    hub::Answer,
 };
 
 /// The list that cursors of servers are of.
@@ -67,7 +67,7 @@ async fn register(
     Shared(app): Shared<App>,
     guest: Guest,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     let body = change.required()?;
     let new_id = || ServerId::from_uuid(uuid::Uuid::now_v7());
     let mut register = Register::parse(body, "", new_id)?;
@@ -189,7 +189,7 @@ async fn deregister(
     guest: Guest,
     PathId(server): PathId<ServerId>,
     query: Query,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     query.only(&["reason", "instanceId", "expected"], &[])?;
     let reason = check_reason(query.one("reason").unwrap_or_default())
         .map_err(|wrong| Problem::query(format!("reason {wrong}")))?;

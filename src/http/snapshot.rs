@@ -5,7 +5,6 @@
 //! no servers. Patterns and the numbers are always whole. Types never narrow it.
 
 mod frames;
-mod lighter;
 mod whole;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     App,
+    answered::Answered,
     extract::{Change, PathId},
     gate::{Guest, recheck},
     problem::Problem,
@@ -23,7 +24,7 @@ use crate::{
     },
     door::Scope,
     filter::query::Query,
-    hub::{Answer, Interest},
+    hub::Interest,
     words::Span,
 };
 
@@ -144,7 +145,7 @@ async fn report(
     PathId(workflow): PathId<WorkflowId>,
     PathId(step): PathId<StepId>,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     let report = ReportStep::parse(change.required()?, "", workflow, step)?;
     let command = Command::ReportStep(Box::new(report));
     let warnings = change.unknown(&ReportStep::SHAPE);

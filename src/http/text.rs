@@ -14,7 +14,7 @@ use crate::{
         Json,
         event::Pattern,
         server::ServerView,
-        workflow::{FoundStep, Workflow},
+        workflow::{FoundStep, StepView, Workflow},
     },
     door::Access,
 };
@@ -38,6 +38,8 @@ pub(super) enum Thing {
     Defined(Arc<Workflow>),
     /// A step, as somebody may see it.
     Step(FoundStep, Arc<Access>),
+    /// A step, as a change left it.
+    Reported(Arc<StepView>),
     /// A pattern.
     Pattern(Arc<Pattern>),
 }
@@ -62,6 +64,8 @@ pub(super) enum Part {
     Words(String),
     /// A thing behind a comma or nothing.
     Thing(&'static str, Thing),
+    /// Members that come before a thing's own, as its text's beginning.
+    Members(String, Thing),
     /// Looking for it takes a while: ask again.
     Later,
     /// Something that can't be had, and why.
@@ -124,8 +128,10 @@ impl<P: Parts> Source for Text<P> {
                     return Ok(self.end_piece(out, true));
                 }
             }
-            if let Some(atom) = self.thing.as_mut().and_then(Unfolding::next_atom) {
-                self.atom = Some((atom, 0));
+            if let Some(thing) = &mut self.thing
+                && let Some(atom) = thing.next_atom()
+            {
+                self.atom = Some((atom, std::mem::take(&mut thing.skip)));
                 continue;
             }
             self.thing = None;
@@ -134,6 +140,13 @@ impl<P: Parts> Source for Text<P> {
                 Part::Thing(before, thing) => {
                     self.atom = Some((Atom::Words(before.to_owned()), 0));
                     self.thing = Some(Unfolding::of(thing));
+                }
+                Part::Members(members, thing) => {
+                    let mut thing = Unfolding::of(thing);
+                    // What follows the brace that the members bring along.
+                    thing.skip = 1;
+                    self.atom = Some((Atom::Words(members), 0));
+                    self.thing = Some(thing);
                 }
                 Part::Later => return Ok(self.end_piece(out, true)),
                 Part::Broken(why) => return Err(io::Error::other(why)),
@@ -150,6 +163,7 @@ enum Atom {
     /// A workflow's own, by its place.
     Step(Arc<Workflow>, u32),
     Work(FoundStep, Arc<Access>),
+    Reported(Arc<StepView>),
     Json(Json),
     Pattern(Arc<Pattern>),
 }
@@ -167,6 +181,7 @@ impl Atom {
                 let view = step.view().map(|view| access.shows_work(view));
                 serde_json::to_writer(out, &view).map_err(io::Error::from)
             }
+            Self::Reported(step) => serde_json::to_writer(out, &**step).map_err(io::Error::from),
             Self::Pattern(pattern) => {
                 serde_json::to_writer(out, &**pattern).map_err(io::Error::from)
             }
@@ -181,6 +196,8 @@ struct Unfolding {
     /// A workflow whose steps come between, and the place of the next one.
     steps: Option<(Arc<Workflow>, u32)>,
     after: VecDeque<Atom>,
+    /// Bytes of its text that are left out at the beginning.
+    skip: usize,
 }
 
 impl Unfolding {
@@ -193,6 +210,7 @@ impl Unfolding {
             }
             Thing::Server(server) => Atom::Server(server),
             Thing::Step(step, access) => Atom::Work(step, access),
+            Thing::Reported(step) => Atom::Reported(step),
             Thing::Pattern(pattern) => Atom::Pattern(pattern),
         };
         Self {
@@ -217,6 +235,7 @@ impl Unfolding {
             before: VecDeque::from([Atom::Words(format!("{head}\"steps\":["))]),
             steps: Some((workflow, 0)),
             after,
+            skip: 0,
         }
     }
 
@@ -399,19 +418,39 @@ impl<F, S> Listing<F, S> {
 }
 
 /// One thing alone.
-pub(super) struct Single(Option<Thing>);
+pub(super) struct Single {
+    thing: Option<Thing>,
+    /// Members beside its own, each behind its name.
+    beside: Vec<(&'static str, Json)>,
+}
 
 impl Single {
     pub(super) fn of(thing: Thing) -> Text<Self> {
-        Text::of(Self(Some(thing)))
+        Self::with(thing, Vec::new())
+    }
+
+    /// With members of which the thing has none.
+    pub(super) fn with(thing: Thing, beside: Vec<(&'static str, Json)>) -> Text<Self> {
+        Text::of(Self {
+            thing: Some(thing),
+            beside,
+        })
     }
 }
 
 impl Parts for Single {
     fn next_part(&mut self, _written: usize) -> Part {
-        self.0
-            .take()
-            .map_or(Part::End, |thing| Part::Thing("", thing))
+        let Some(thing) = self.thing.take() else {
+            return Part::End;
+        };
+        if self.beside.is_empty() {
+            return Part::Thing("", thing);
+        }
+        let mut members = "{".to_owned();
+        for (name, value) in &self.beside {
+            members.push_str(&format!("\"{name}\":{},", value.as_str()));
+        }
+        Part::Members(members, thing)
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     App,
+    answered::Answered,
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
@@ -21,7 +22,6 @@ use crate::{
         workflow::{EndKind, Workflow, WorkflowStatus, WorkflowView},
     },
     filter::query::Query,
-    hub::Answer,
 };
 
 /// The list that cursors of workflows are of.
@@ -72,7 +72,11 @@ struct WorkflowsBody {
     ),
     responses((status = 201, body = WorkflowView), (status = 200, body = WorkflowView))
 )]
-async fn start(Shared(app): Shared<App>, guest: Guest, change: Change) -> Result<Answer, Problem> {
+async fn start(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    change: Change,
+) -> Result<Answered, Problem> {
     let fresh = || WorkflowId::from_uuid(Uuid::now_v7());
     let start = StartWorkflow::parse(change.required()?, "", fresh)?;
     let command = Command::StartWorkflow(Box::new(start));
@@ -169,7 +173,7 @@ async fn complete(
     guest: Guest,
     PathId(id): PathId<WorkflowId>,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     end(&app, &guest, EndKind::Complete, id, change).await
 }
 
@@ -191,7 +195,7 @@ async fn fail(
     guest: Guest,
     PathId(id): PathId<WorkflowId>,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     change.required()?;
     end(&app, &guest, EndKind::Fail, id, change).await
 }
@@ -212,7 +216,7 @@ async fn cancel(
     guest: Guest,
     PathId(id): PathId<WorkflowId>,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     end(&app, &guest, EndKind::Cancel, id, change).await
 }
 
@@ -222,7 +226,7 @@ async fn end(
     kind: EndKind,
     id: WorkflowId,
     change: Change,
-) -> Result<Answer, Problem> {
+) -> Result<Answered, Problem> {
     let body = change.body.as_ref().map(Json::root);
     let end = EndWorkflow::parse(kind, body, "", id)?;
     let command = Command::EndWorkflow(Box::new(end));

@@ -7,7 +7,7 @@ use super::{Answer, HubError, IdempotencyKey, Named, Work};
 use crate::{
     domain::{
         Command, Event, FieldError, InstanceId, Json, NewEvent, Note, Policy, Position, Rejection,
-        Reply, ServerId, State, event::Health, server::LeaseView,
+        Reply, ServerId, State, Told, event::Health, server::LeaseView,
     },
     event_log::{Epochs, KeyHash, Remembered},
 };
@@ -319,7 +319,7 @@ impl<'a> Draft<'a> {
         last
     }
 
-    fn answer(&self, status: u16, body: Option<Json>, last: Option<Position>) -> Answer {
+    fn answer(&self, status: u16, body: Option<Told>, last: Option<Position>) -> Answer {
         let last = last.unwrap_or_else(|| self.epochs.name(self.state.sequence));
         Answer {
             status,
@@ -332,7 +332,7 @@ impl<'a> Draft<'a> {
     }
 
     /// What the reply looks like in a state.
-    fn render(&self, state: &State, reply: &Reply) -> (u16, Option<Json>) {
+    fn render(&self, state: &State, reply: &Reply) -> (u16, Option<Told>) {
         let created = |created: bool| if created { 201 } else { 200 };
         match reply {
             Reply::Server {
@@ -344,7 +344,7 @@ impl<'a> Draft<'a> {
                     let own = server.instances.get(instance.as_ref());
                     let lease = own.map(|own| (own.connection, LeaseView::fresh(own, self.now)));
                     let leases: Vec<_> = lease.into_iter().collect();
-                    Json::of(&server.view(&leases, state.moment(self.now).lived))
+                    Told::Server(Arc::new(server.view(&leases, state.moment(self.now).lived)))
                 });
                 (created(*is_new), body)
             }
@@ -353,21 +353,21 @@ impl<'a> Draft<'a> {
                 created: is_new,
             } => (
                 created(*is_new),
-                state
-                    .workflows
-                    .get(id)
-                    .map(|workflow| Json::of(&workflow.view())),
+                state.workflows.get(id).cloned().map(Told::Workflow),
             ),
             Reply::Step { workflow, step } => {
                 let body = state
                     .workflows
                     .get(workflow)
                     .and_then(|workflow| workflow.step_view(step));
-                (200, body.map(|view| Json::of(&view)))
+                (200, body.map(|view| Told::Step(Arc::new(view))))
             }
             Reply::Pattern { name } => (
                 200,
-                state.patterns.get(name).map(|pattern| Json::of(&**pattern)),
+                state
+                    .patterns
+                    .get(name)
+                    .map(|pattern| Told::Text(Json::of(&**pattern))),
             ),
             Reply::Appended => (202, None),
             Reply::Heard { .. } | Reply::Noted(_) | Reply::Done => (204, None),
@@ -382,7 +382,7 @@ impl<'a> Draft<'a> {
             timestamp: self.now,
             sequence: answer.last.sequence,
             status: answer.status,
-            body: answer.body.clone(),
+            body: answer.body.as_ref().map(Told::kept),
         });
     }
 }
@@ -403,10 +403,10 @@ pub(super) fn replayed(same_request: bool, first: Answer) -> Result<Answer, HubE
     }
 }
 
-fn ids(places: &[Option<Position>]) -> Json {
+fn ids(places: &[Option<Position>]) -> Told {
     #[derive(serde::Serialize)]
     struct Ids<'a> {
         ids: &'a [Option<Position>],
     }
-    Json::of(&Ids { ids: places })
+    Told::Text(Json::of(&Ids { ids: places }))
 }

@@ -15,7 +15,7 @@ use super::{
     snapshots::Snapshots,
 };
 use crate::{
-    domain::{Command, Note, Record, State, event::Texts},
+    domain::{Command, Note, Record, State, Told, event::Texts},
     event_log::{AppendError, LogWriter, Retention, SavedNote},
     tail::Tail,
 };
@@ -368,7 +368,7 @@ fn decide(
                 let last = draft.name(first.sequence);
                 let answer = Answer {
                     status: first.status,
-                    body: first.body,
+                    body: first.body.map(Told::Text),
                     last,
                     replayed: false,
                     heard: Vec::new(),

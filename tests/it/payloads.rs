@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use serde_json::json;
 
 use crate::support::TestHub;
@@ -198,4 +199,109 @@ async fn a_change_of_status_says_because_of_whom_and_who_is_lost() {
         (&json!("unhealthy"), &json!(1), &json!(["silent"])),
         "{data}"
     );
+}
+
+/// What repeats what others said stays short, says what it leaves out, and where all of it is there to be had it comes whole.
+#[tokio::test]
+async fn large_results_come_whole_where_they_are_asked_for_and_are_cut_elsewhere() {
+    let hub = TestHub::start().await;
+    let mut ends = hub.subscribe("type=workflow_completed").await;
+    ends.opened("live").await;
+    let steps: Vec<String> = (0..30).map(|n| format!("s{n}")).collect();
+    let flow = json!({"id": "w", "name": "W", "steps": steps});
+    hub.client.post("/workflows", &flow).await;
+    let result = |n: usize| match n {
+        0 => json!({"grade": "A"}),
+        _ => json!({"note": format!("{n:02}").repeat(100_000)}),
+    };
+    for (n, step) in steps.iter().enumerate().skip(1) {
+        let path = format!("/workflows/w/steps/{step}");
+        let body = json!({"status": "completed", "result": result(n)});
+        assert_eq!(hub.client.post(&path, &body).await.status, 200);
+    }
+    // A stranger to the step is shown it, without what is large.
+    let again = json!({"status": "completed", "result": {"another": 1}});
+    let conflict = hub.client.post("/workflows/w/steps/s5", &again).await;
+    assert_eq!(conflict.status, 409);
+    assert!(conflict.text.len() < 20_000, "{}", conflict.text.len());
+    let step = &conflict.json()["step"];
+    assert_eq!(
+        (&step["status"], &step["truncated"]),
+        (&json!("completed"), &json!(["result.note"]))
+    );
+
+    let body = json!({"status": "completed", "result": result(0), "nobody": "heeds this"});
+    let answer = hub.client.post("/workflows/w/steps/s0", &body).await;
+    assert_eq!(answer.json()["result"], result(0));
+    assert_eq!(answer.json()["warnings"][0]["pointer"], "/nobody");
+    let end = ends.next_event().await;
+    let line = end.data.as_deref().unwrap_or_default().len();
+    assert!(line < 32 << 10, "{line}");
+    let data = &end.json()["data"];
+    assert_eq!(data["truncated"], json!(["results"]));
+    assert_eq!(data["results"].as_array().unwrap().len(), 30);
+    assert_eq!(
+        data["results"][0],
+        json!({"step": "s0", "status": "completed", "result": {"grade": "A"}})
+    );
+    assert_eq!(
+        data["results"][1],
+        json!({"step": "s1", "status": "completed"})
+    );
+
+    // Answers to changes, and single things, are whole, and go out in pieces.
+    let again = hub
+        .client
+        .post("/workflows/w/complete", &json!({"odd": 1}))
+        .await;
+    assert_eq!(again.status, 200);
+    assert_eq!(again.json()["warnings"][0]["pointer"], "/odd");
+    let workflow = hub.client.get("/workflows/w").await.json();
+    for n in 0..30 {
+        assert_eq!(workflow["steps"][n]["result"], result(n));
+        assert_eq!(again.json()["steps"][n]["result"], result(n));
+    }
+    let one = hub
+        .client
+        .get("/events/history?type=workflow_step_completed&limit=1")
+        .await
+        .json()["events"][0]
+        .clone();
+    let path = format!("/events/{}", one["id"].as_str().unwrap());
+    let found = hub.client.get(&path).await;
+    assert!(found.text.len() > 200_000);
+    assert_eq!(found.json(), one);
+}
+
+/// A repeat of a request whose answer is too large to be kept says what it lacks.
+#[tokio::test]
+async fn an_answer_that_is_too_large_to_be_kept_comes_back_with_less_and_says_so() {
+    let hub = TestHub::start().await;
+    let steps: Vec<String> = (0..6).map(|n| format!("s{n}")).collect();
+    let flow = json!({"id": "w", "name": "W", "steps": steps});
+    hub.client.post("/workflows", &flow).await;
+    for step in &steps[1..] {
+        let body = json!({"status": "completed", "result": "x".repeat(250_000)});
+        let path = format!("/workflows/w/steps/{step}");
+        assert_eq!(hub.client.post(&path, &body).await.status, 200);
+    }
+    let ask = async || {
+        let key = [
+            ("idempotency-key", "k"),
+            ("content-type", "application/json"),
+        ];
+        hub.client
+            .send(Method::POST, "/workflows/w/complete", &key, "{}")
+            .await
+    };
+    let (first, again) = (ask().await, ask().await);
+    assert_eq!(first.status, 200);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(first.json()["steps"][1]["result"], "x".repeat(250_000));
+    assert_eq!(again.json()["status"], "completed");
+    assert_eq!(
+        again.json()["truncated"],
+        json!(["definition", "steps.result"])
+    );
+    assert_eq!(again.json()["steps"].as_array().unwrap().len(), 6);
 }

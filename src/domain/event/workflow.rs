@@ -238,6 +238,10 @@ pub struct WorkflowCompleted {
     /// Each step's end, in order of declaration; what a completion by hand states comes as it was given.
     #[schema(value_type = Vec<StepResult>)]
     pub results: Json,
+    /// `results` where some had no room in one line of 32 KiB: `GET /workflows/{id}` has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["results"]))]
+    pub truncated: Vec<String>,
 }
 
 /// `data` of `workflow_failed`.

@@ -17,6 +17,7 @@ use crate::domain::{
     },
     ids::{ServerId, StepId},
     json::Json,
+    lighter::lighter,
     limit::Limit,
     server::Servers,
 };
@@ -28,9 +29,15 @@ pub(super) const CANCELLED: &str = "cancelled";
 const STEP_FAILED: &str = "step_failed";
 const SERVER_DISCONNECTED: &str = "server_disconnected";
 
-/// Bytes of all results together that `workflow_completed` repeats. Beyond, a step's entry comes without
-/// its `result`, which stands in its own event and in the workflow.
-const MAX_RESULTS_LEN: usize = 1 << 20;
+/// Bytes of the list of all steps' ends that `workflow_completed` repeats, so that its line is no longer than others that the
+/// hub makes. What has no room is left out: it stands in the steps' own events and in the workflow.
+const MAX_RESULTS_LEN: usize = 24 * 1024;
+
+/// The same in versions that counted the results alone.
+const FORMER_RESULTS_LEN: usize = 1 << 20;
+
+/// Bytes of a step as it is shown to whoever may not report that on it: beyond, its largest members are cut.
+const MAX_SHOWN_LEN: usize = 16 * 1024;
 
 /// One decision in the making: the workflow as its events so far leave it.
 pub(super) struct Draft<'a> {
@@ -369,11 +376,17 @@ impl<'a> Draft<'a> {
     }
 
     fn complete(&mut self, results: Option<Json>, occurred_at: Option<i64>) {
+        let (results, is_whole) = match results {
+            Some(stated) => (stated, true),
+            None => self.workflow.results(),
+        };
+        let truncated = if is_whole { &[][..] } else { &["results"] };
         let data = WorkflowCompleted {
             workflow_id: self.workflow.id.clone(),
             name: self.workflow.about.name.clone(),
             duration_ms: elapsed_ms(self.workflow.about.started_at, self.now),
-            results: results.unwrap_or_else(|| self.workflow.results()),
+            results,
+            truncated: truncated.iter().map(|&name| name.to_owned()).collect(),
         };
         self.push(
             None,
@@ -437,16 +450,52 @@ impl<'a> Draft<'a> {
         Rejection::StepConflict {
             slug,
             why,
-            step: Json::of(&step.view(&self.workflow.id)),
+            step: Json::trusted(lighter(
+                Json::of(&step.view(&self.workflow.id)).as_str(),
+                Vec::new(),
+                MAX_SHOWN_LEN,
+            )),
         }
     }
 }
 
 impl Workflow {
-    /// Each step's end, in order of declaration.
-    pub(super) fn results(&self) -> Json {
+    /// Each step's end, in order of declaration, and whether all of them are there with all that came of them.
+    fn results(&self) -> (Json, bool) {
+        let bytes = |end: &StepResult| Json::of(end).as_str().len() + ",".len();
         let mut room = MAX_RESULTS_LEN;
-        let results: Vec<StepResult> = self
+        let mut ends = Vec::new();
+        for step in self.steps() {
+            let end = step.end(None);
+            let Some(left) = room.checked_sub(bytes(&end)) else {
+                return (Json::of(&ends), false);
+            };
+            room = left;
+            ends.push(end);
+        }
+        let mut is_whole = true;
+        for (end, step) in ends.iter_mut().zip(self.steps()) {
+            let Some(result) = &step.run.result else {
+                continue;
+            };
+            match room.checked_sub(result.as_str().len() + ",\"result\":".len()) {
+                Some(left) => (room, end.result) = (left, Some(result.clone())),
+                None => is_whole = false,
+            }
+        }
+        (Json::of(&ends), is_whole)
+    }
+
+    /// Whether a list of the steps' ends is the workflow's own, rather than what somebody stated.
+    pub(super) fn is_own(&self, results: &Json) -> bool {
+        self.results().0 == *results
+            || (results.as_str().len() > MAX_RESULTS_LEN && self.former_results() == *results)
+    }
+
+    /// The list as versions made it that counted the results alone.
+    fn former_results(&self) -> Json {
+        let mut room = FORMER_RESULTS_LEN;
+        let ends: Vec<StepResult> = self
             .steps()
             .map(|step| {
                 let result = step.run.result.as_ref().filter(|result| {
@@ -454,14 +503,10 @@ impl Workflow {
                     room -= if fits { result.as_str().len() } else { 0 };
                     fits
                 });
-                StepResult {
-                    step: step.plan.declaration.id.clone(),
-                    status: step.run.status.as_str().to_owned(),
-                    result: result.cloned(),
-                }
+                step.end(result.cloned())
             })
             .collect();
-        Json::of(&results)
+        Json::of(&ends)
     }
 
     fn ready_among(&self, touched: &[u32]) -> Vec<StepId> {
@@ -472,6 +517,16 @@ impl Workflow {
             .filter_map(|&place| self.step_at(place).filter(ready))
             .map(|step| step.plan.declaration.id.clone())
             .collect()
+    }
+}
+
+impl Step {
+    fn end(&self, result: Option<Json>) -> StepResult {
+        StepResult {
+            step: self.plan.declaration.id.clone(),
+            status: self.run.status.as_str().to_owned(),
+            result,
+        }
     }
 }
 

@@ -358,7 +358,7 @@ impl Workflow {
     }
 
     fn on_completed(&mut self, data: &WorkflowCompleted, at: i64, sequence: u64) -> Touched {
-        let results = (self.results() != data.results).then(|| data.results.clone());
+        let results = (!self.is_own(&data.results)).then(|| data.results.clone());
         let (reason, error, failed_step) = (None, None, None);
         self.ended(Outcome {
             completed: true,

@@ -9,8 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Item, List, Met, Snapshot, Walk, lighter::within};
-use crate::{domain::Json, frame::control::write_snapshot};
+use super::{Item, List, Met, Snapshot, Walk};
+use crate::{
+    domain::{
+        Json,
+        lighter::{Bounded, lighter, lighter_workflow},
+    },
+    frame::control::write_snapshot,
+    http::text::Thing,
+};
 
 /// The longest line.
 const LINE: usize = 32 * 1024;
@@ -224,6 +231,19 @@ fn fitting(things: &[Item], room: usize) -> Vec<String> {
         texts[at] = within(&things[at], most.saturating_sub(excess));
     }
     texts
+}
+
+/// A thing as JSON of at most `most` bytes, as long as that is some kilobytes.
+fn within(item: &Item, most: usize) -> String {
+    let mut whole = Bounded::new(most);
+    if Thing::from(item.clone()).write_to(&mut whole).is_ok() {
+        return whole.into_text();
+    }
+    match item {
+        Item::Workflow(workflow) => lighter_workflow(workflow, most),
+        Item::Server(server) => lighter(Json::of(&**server).as_str(), Vec::new(), most),
+        Item::Pattern(pattern) => lighter(Json::of(&**pattern).as_str(), Vec::new(), most),
+    }
 }
 
 /// The numbers as JSON. Names of patterns are left out where they are too many: the list of patterns has them.

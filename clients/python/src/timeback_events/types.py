@@ -195,6 +195,8 @@ class WorkflowCompleted(TypedDict):
     name: str
     durationMs: int
     results: list[StepResult]
+    #: `["results"]` where some had no room: `GET /workflows/{id}` has them all.
+    truncated: NotRequired[list[str]]
 
 
 class WorkflowFailed(TypedDict):

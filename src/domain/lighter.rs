@@ -1,17 +1,14 @@
-//! What a snapshot's frame shows of a thing that doesn't fit into one: its largest members are left out or cut, and
-//! named in `truncated`. `GET` of the thing gives it whole.
+//! A thing with less in it, where there is no room for all: its largest members are left out or cut, and named in
+//! `truncated`. `GET` of the thing gives it whole.
 
 use std::{collections::BTreeMap, io};
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Item;
-use crate::{
-    domain::{
-        Json,
-        workflow::{StepView, Workflow},
-    },
-    http::text::Thing,
+use super::{
+    Json,
+    workflow::{StepView, Workflow},
 };
 
 /// Characters that are left of a text that is cut.
@@ -27,25 +24,17 @@ const DEPTH: usize = 3;
 /// Room for the names of what is left out.
 const MARK: usize = 1024;
 
-/// A thing as JSON of at most `most` bytes, as long as that is some kilobytes.
-pub(super) fn within(item: &Item, most: usize) -> String {
-    let mut whole = Bounded {
-        text: Vec::new(),
-        most,
-    };
-    if Thing::from(item.clone()).write_to(&mut whole).is_ok() {
-        // All that was written is JSON, which is UTF-8.
-        return String::from_utf8(whole.text).unwrap_or_default();
-    }
-    match item {
-        Item::Workflow(workflow) => lighter_workflow(workflow, most),
-        Item::Server(server) => lighter(Json::of(&**server).as_str(), Vec::new(), most),
-        Item::Pattern(pattern) => lighter(Json::of(&**pattern).as_str(), Vec::new(), most),
-    }
+/// The value's JSON where that has at most `most` bytes. No more than that is written.
+pub(super) fn bounded<T: Serialize + ?Sized>(value: &T, most: usize) -> Option<String> {
+    let mut text = Bounded::new(most);
+    serde_json::to_writer(&mut text, value).ok()?;
+    Some(text.into_text())
 }
 
-/// Leaves out the definition, then what is large in its steps, then the steps.
-fn lighter_workflow(workflow: &Workflow, most: usize) -> String {
+/// A workflow as JSON of at most `most` bytes, as long as that is some kilobytes: the definition is left out first, then what is
+/// large in its steps, then the steps.
+#[must_use]
+pub fn lighter_workflow(workflow: &Workflow, most: usize) -> String {
     let mut view = workflow.outline();
     let mut truncated = Vec::new();
     if workflow.definition().is_some() {
@@ -81,8 +70,9 @@ fn lighter_steps(workflow: &Workflow, room: usize) -> Option<(Vec<StepView>, Vec
     Some((steps, lighter.map(|(_, name)| (*name).to_owned()).collect()))
 }
 
-/// Cuts the largest member again and again until the object fits, and adds the mark.
-fn lighter(text: &str, mut truncated: Vec<String>, most: usize) -> String {
+/// Cuts the largest member of an object again and again until it has at most `most` bytes, and adds the mark.
+#[must_use]
+pub fn lighter(text: &str, mut truncated: Vec<String>, most: usize) -> String {
     let mut text = text.to_owned();
     loop {
         let marked = marked(&text, &truncated);
@@ -151,10 +141,28 @@ fn cut_object(text: &str, path: &mut Vec<String>) -> Option<String> {
     Some(out)
 }
 
-/// Text up to a bound.
-struct Bounded {
+/// Text up to a bound. What goes beyond it is refused.
+#[derive(Debug)]
+pub struct Bounded {
     text: Vec<u8>,
     most: usize,
+}
+
+impl Bounded {
+    /// Of at most so many bytes.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            text: Vec::new(),
+            most,
+        }
+    }
+
+    /// What was written, which was JSON and so UTF-8.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        String::from_utf8(self.text).unwrap_or_default()
+    }
 }
 
 impl io::Write for Bounded {
