@@ -51,6 +51,7 @@
 //! | [`door`] | who may come in, and how much they may ask for | `words`, `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | [`client`] | the other side of the contract | nothing |
+//! | [`servers_file`] | MCP clients' files of servers | nothing |
 //! | [`wrap`] | stands in front of a stdio server, and reports it | `client` |
 //! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client`, `wrap`, `words` |
 //!
@@ -72,6 +73,7 @@ pub mod hub;
 pub mod metrics;
 pub mod readiness;
 pub mod serve;
+pub mod servers_file;
 pub mod streams;
 pub mod subscription;
 pub mod tail;
