@@ -31,6 +31,7 @@ mod limits;
 mod manners;
 mod million;
 mod numbers;
+mod old_log;
 mod opening;
 mod patience;
 mod patterns;
