@@ -12,7 +12,7 @@ use axum::{
     extract::ConnectInfo,
     http::{
         HeaderName, HeaderValue, Method, Request, Version,
-        header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE},
+        header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE, USER_AGENT},
     },
     response::Response,
 };
@@ -33,6 +33,10 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
 /// Most headers of a request that takes the short way.
 const MAX_HEADERS: usize = 64;
+
+/// How the clients call themselves that hand on an answer without chunks in blocks (`requests` in 128 or 512 bytes), so that
+/// the last event would wait for the next. Hyper's answers have chunks.
+const BLOCK_READERS: [&[u8]; 2] = [b"python-requests/", b"python-urllib3/"];
 
 /// Bytes that are read at first: what a browser's request takes.
 const READ: usize = 1024;
@@ -176,7 +180,8 @@ fn parse(read: &[u8], most: usize) -> Parsed {
     }
 }
 
-/// The request, unless it is one for hyper: HTTP/1.0, with a body, or about to change its protocol.
+/// The request, unless it is one for hyper: HTTP/1.0, with a body, about to change its protocol, or of a client that needs
+/// chunks.
 fn request(head: &httparse::Request<'_, '_>) -> Option<Request<Body>> {
     if head.version != Some(1) {
         return None;
@@ -190,6 +195,10 @@ fn request(head: &httparse::Request<'_, '_>) -> Option<Request<Body>> {
     for header in head.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         if [CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE].contains(&name) {
+            return None;
+        }
+        let needs_chunks = |client: &&[u8]| header.value.starts_with(client);
+        if name == USER_AGENT && BLOCK_READERS.iter().any(needs_chunks) {
             return None;
         }
         headers.append(name, HeaderValue::from_bytes(header.value).ok()?);
@@ -264,6 +273,14 @@ mod tests {
                 "other",
             ),
             ("GET /events HTTP/1.1\r\nupgrade: h2c\r\n\r\n", "other"),
+            (
+                "GET /events HTTP/1.1\r\nuser-agent: curl/8.5\r\n\r\n",
+                "stream",
+            ),
+            (
+                "GET /events HTTP/1.1\r\nUser-Agent: python-requests/2.32.5\r\n\r\n",
+                "other",
+            ),
             ("GET /events HTTP/1.1\r\nbad header\r\n\r\n", "other"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "other"),
             ("PRI * HTTP/2", "partial"),

@@ -7,6 +7,20 @@ use serde_json::json;
 use crate::support::{EventStream, TestHub};
 
 #[tokio::test]
+async fn clients_that_read_in_blocks_get_chunks() {
+    let hub = TestHub::start().await;
+    for client in ["python-requests/2.32.5", "python-urllib3/2.6.0"] {
+        let headers = [("User-Agent", client)];
+        let mut events = EventStream::open(hub.address, "/events", &headers).await;
+        let chunked = events.head.contains("transfer-encoding: chunked");
+        assert!(chunked, "{client}: {}", events.head);
+        events.opened("live").await;
+        let id = hub.client.emit("lesson.done", json!({})).await;
+        assert_eq!(events.next_event().await.id(), id);
+    }
+}
+
+#[tokio::test]
 async fn the_head_and_the_first_frame_leave_at_once() {
     let hub = TestHub::start().await;
     let mut events = hub.subscribe("").await;

@@ -17,21 +17,25 @@ def sseclient_py():
     import requests
     import sseclient
 
-    class Bytes:
-        """What a response holds as it comes: by itself it waits for blocks of 128 bytes, and the last event with it."""
-
-        def __init__(self, response):
-            self.response = response
-
-        def __iter__(self):
-            return iter(lambda: self.response.raw.read1(65536), b"")
-
-        def close(self):
-            self.response.close()
-
     with requests.get(url, stream=True, headers={"Accept": "text/event-stream", **headers}) as response:
-        for event in sseclient.SSEClient(Bytes(response)).events():
+        for event in sseclient.SSEClient(response).events():
             say(event.event, event.data)
+
+
+def requests_alone():
+    import requests
+
+    event, data = "message", []
+    with requests.get(url, stream=True, headers={"Accept": "text/event-stream", **headers}) as response:
+        for line in response.iter_lines(decode_unicode=True):
+            field, _, value = line.partition(": ")
+            if field == "event":
+                event = value
+            elif field == "data":
+                data.append(value)
+            elif not line and data:
+                say(event, "\n".join(data))
+                event, data = "message", []
 
 
 def httpx_sse():
