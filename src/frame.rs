@@ -95,8 +95,8 @@ pub fn attributes_in(head: &[u8]) -> Option<&str> {
 /// it came with. Otherwise `source` is the server's path, or `/` where none is concerned; `serverid` and `workflowid` are
 /// extension attributes, and `sequence` is the one of the CloudEvents sequence extension (a string).
 pub fn write_cloud_event(out: &mut Vec<u8>, position: Position, record: &Record<'_>) {
-    let own: BTreeMap<String, &RawValue> = record
-        .cloud_event()
+    let came_as_one = record.cloud_event();
+    let own: BTreeMap<String, &RawValue> = came_as_one
         .and_then(|attributes| serde_json::from_str(attributes).ok())
         .unwrap_or_default();
     out.extend_from_slice(br#"{"specversion":"1.0","#);
@@ -130,8 +130,10 @@ pub fn write_cloud_event(out: &mut Vec<u8>, position: Position, record: &Record<
             write_named(out, "workflowid", workflow)
         });
     }
-    let has_bytes = own.contains_key("data_base64");
-    if !has_bytes {
+    // One that came without data, or with null, which is the same there, goes out without.
+    let has_data =
+        !(own.contains_key("data_base64") || came_as_one.is_some() && record.data == "null");
+    if has_data {
         attribute("datacontenttype", &|out| {
             write_named(out, "datacontenttype", "application/json");
         });
@@ -141,7 +143,7 @@ pub fn write_cloud_event(out: &mut Vec<u8>, position: Position, record: &Record<
         write_name(out, name);
         write_line(out, value.get());
     }
-    if !has_bytes {
+    if has_data {
         out.extend_from_slice(br#","data":"#);
         write_line(out, record.data);
     }
@@ -298,6 +300,18 @@ mod tests {
         let event = read(frame(Format::CloudEvents, &bytes));
         assert_eq!(event["data_base64"], "AAE=");
         assert_eq!(event.get("data").or(event.get("datacontenttype")), None);
+        let without = Record {
+            private: r#"{"cloudEvent":{"id":"A","source":"/x"}}"#,
+            ..bytes
+        };
+        let event = read(frame(Format::CloudEvents, &without));
+        assert_eq!(event.get("data").or(event.get("datacontenttype")), None);
+        let of_the_hub = Record {
+            private: "",
+            ..bytes
+        };
+        let event = read(frame(Format::CloudEvents, &of_the_hub));
+        assert!(event["data"].is_null() && event.get("data").is_some());
     }
 
     #[test]

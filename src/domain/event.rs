@@ -2,6 +2,7 @@
 
 mod integration;
 mod kind;
+mod posted;
 mod record;
 mod server;
 mod workflow;
@@ -20,6 +21,7 @@ use super::{
 
 pub use integration::{Because, IntegrationStatusChanged, Pattern, PatternSwitched};
 pub use kind::{EventType, MAX_TYPE_LEN, is_custom};
+pub use posted::PostedShape;
 pub use record::{Record, Texts, Unreadable};
 pub use server::{
     Capabilities, Changed, Connection, ConnectionName, Drift, Health, HealthSource,

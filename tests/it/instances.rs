@@ -378,7 +378,13 @@ async fn a_crash_that_a_supervisor_reports_counts_until_it_is_mended() {
         (&json!("unhealthy"), &json!(["alpha"]))
     );
     assert_eq!(status().await, (json!("unhealthy"), json!(1)));
-    assert_eq!(server(&hub).await["health"], "unhealthy");
+    let lost = server(&hub).await;
+    assert_eq!(
+        (&lost["health"], &lost["expected"]),
+        (&json!("unhealthy"), &json!(false))
+    );
+    let listed = hub.client.get("/snapshot").await.json()["servers"][0].clone();
+    assert_eq!(listed, lost, "one view everywhere");
 
     // It returns; it crashes again, and is deregistered as expected.
     register(&hub, "i-4").await;
@@ -393,6 +399,7 @@ async fn a_crash_that_a_supervisor_reports_counts_until_it_is_mended() {
     assert_eq!(status().await, (json!("unhealthy"), json!(1)));
     leave(&hub, "reason=removed").await;
     assert_eq!(status().await, (json!("healthy"), json!(0)));
+    assert_eq!(server(&hub).await["expected"], true);
 }
 
 #[tokio::test]

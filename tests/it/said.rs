@@ -293,6 +293,58 @@ async fn unknown_members_are_told_beside_what_was_made_and_told_again() {
 }
 
 #[tokio::test]
+async fn what_of_a_core_events_data_has_no_effect_is_named() {
+    let hub = TestHub::start().await;
+    let connected = json!({"type": "server_connected", "data": {"reconnected": true, "heartbeatIntervalMs": 60_000,
+        "protocolVersion": "2025-06-18", "connection": {"id": "s", "name": "S", "transport": "http", "verison": "1"}}});
+    let health = json!({"type": "server_health_changed", "serverId": "s", "data": {"health": "degraded", "detial": "slow"}});
+    let own = json!({"type": "a.b", "data": {"anything": "goes"}});
+    let reply = hub
+        .client
+        .post("/events", &json!([connected, health, own]))
+        .await;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    let warnings = reply.json()["warnings"].clone();
+    let places: Vec<_> = warnings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["pointer"])
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "/0/data/reconnected",
+            "/0/data/connection/verison",
+            "/1/data/detial"
+        ]
+    );
+    // What the hub's own event has beside the description is taken from there.
+    let server = hub.client.get("/servers/s").await.json();
+    assert_eq!(
+        (&server["heartbeatIntervalMs"], &server["protocolVersion"]),
+        (&json!(60_000), &json!("2025-06-18"))
+    );
+}
+
+#[tokio::test]
+async fn a_cloud_event_without_data_comes_back_without() {
+    let hub = TestHub::start().await;
+    let mut events = hub.subscribe("format=cloudevents").await;
+    events.opened("live").await;
+    let event = json!({"specversion": "1.0", "id": "1", "source": "/x", "type": "a.b"});
+    let headers = [("content-type", "application/cloudevents+json")];
+    let body = event.to_string();
+    hub.client
+        .send(http::Method::POST, "/events", &headers, body)
+        .await;
+    let back = events.next_event().await.json();
+    assert!(back.get("data").is_none(), "{back}");
+    let stored = hub.client.get("/events/history").await.json()["events"][0].clone();
+    assert!(stored["data"].is_null(), "{stored}");
+}
+
+#[tokio::test]
 async fn cloud_events_keep_what_they_are_and_come_once() {
     let hub = TestHub::start().await;
     let send = async |kind: &str, body: serde_json::Value| {

@@ -1,7 +1,9 @@
 //! What a core event of a server, posted to `/events`, asks for: the command that owns it, so that the
 //! stream can never say what the state does not.
 
-use super::{DEREGISTERED, HEARTBEAT_TIMEOUT, REPLACED};
+use super::{
+    DEREGISTERED, HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT, REPLACED, parse::MAX_VERSION_LEN,
+};
 use crate::domain::{
     command::{Deregister, Register},
     event::EventType,
@@ -60,7 +62,8 @@ impl ServerRequest {
     }
 }
 
-/// `data.connection` is the description; the server's id may stand there, or in `serverId` alone.
+/// `data.connection` is the description; the server's id may stand there, or in `serverId` alone. What the hub's own event
+/// has beside it may stand there, too.
 fn register(
     server: Option<ServerId>,
     data: JsonRef<'_>,
@@ -68,6 +71,8 @@ fn register(
 ) -> Result<Register, Vec<FieldError>> {
     let mut fields = Fields::of(data, &format!("{base}/data"))?;
     let occurred_at = fields.time("occurredAt");
+    let interval_ms = fields.number("heartbeatIntervalMs", HEARTBEAT_INTERVAL_MS);
+    let protocol_version = fields.text("protocolVersion", MAX_VERSION_LEN);
     let Some(connection) = fields.get("connection") else {
         fields.wrong("connection", "is required: the server's description");
         return fields.finish(None);
@@ -92,6 +97,8 @@ fn register(
     let read = fields.absorb(Register::parse(connection, &pointer, || id));
     let register = read.map(|register| Register {
         occurred_at: occurred_at.or(register.occurred_at),
+        heartbeat_interval_ms: register.heartbeat_interval_ms.or(interval_ms),
+        protocol_version: register.protocol_version.or(protocol_version),
         ..register
     });
     fields.finish(register)

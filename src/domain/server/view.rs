@@ -114,6 +114,9 @@ pub struct ServerView {
     /// The evidence, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Of one that is gone: whether that was to be expected. One that went otherwise counts as lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<bool>,
     /// The log can't be written, so that no event says this yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
@@ -200,6 +203,7 @@ impl Server {
             },
             reason: shown.map_or_else(|| self.reason.clone(), |best| best.reason.clone()),
             detail: shown.map_or_else(|| self.detail.clone(), |best| best.detail.clone()),
+            expected: (!self.is_connected()).then_some(!self.lost),
             unsaved,
             last_seen_at: latest.map_or(self.last_seen_at, |latest| latest.last_seen_at),
             due_at: instances

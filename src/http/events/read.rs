@@ -14,6 +14,7 @@ use crate::{
     domain::{
         Command, EventType, FieldError, Json, ServerId, WorkflowId,
         command::Emit,
+        event::PostedShape,
         health::Heartbeat,
         input::{IGNORED, pointer, unknown_member},
         json::JsonRef,
@@ -169,10 +170,13 @@ pub fn read(change: &RawChange) -> Result<Body, Problem> {
 
 /// Reads the only item.
 fn one(mut item: Item<'_>) -> Result<Body, Problem> {
+    let (asked, without_effect) = ask(&item, "")?;
+    let mut warnings = unknown(&item, "");
+    warnings.extend(without_effect);
     Ok(Body {
-        asked: vec![ask(&item, "")?],
+        asked: vec![asked],
         is_batch: false,
-        warnings: unknown(&item, ""),
+        warnings,
         origins: vec![item.origin.take()],
     })
 }
@@ -196,8 +200,9 @@ fn several<'a>(
         let base = format!("/{at}");
         let read = item.and_then(|item| ask(&item, &base).map(|asked| (item, asked)));
         match read {
-            Ok((item, asked)) => {
+            Ok((item, (asked, without_effect))) => {
                 body.warnings.extend(unknown(&item, &base));
+                body.warnings.extend(without_effect);
                 body.asked.push(asked);
                 if item.origin.is_some() {
                     body.origins.resize(at, None);
@@ -284,8 +289,8 @@ fn misshapen(text: &str, error: &serde_json::Error) -> Vec<FieldError> {
     errors
 }
 
-/// What one item asks for. `base` is its JSON pointer in the body.
-fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
+/// What one item asks for, and what of its data has no effect. `base` is its JSON pointer in the body.
+fn ask(item: &Item<'_>, base: &str) -> Result<(Asked, Vec<FieldError>), Vec<FieldError>> {
     let mut errors = Vec::new();
     let mut wrong = |name: &str, detail: String, limit| {
         errors.push(FieldError::new(format!("{base}/{name}"), detail).passing(limit));
@@ -329,11 +334,19 @@ fn ask(item: &Item<'_>, base: &str) -> Result<Asked, Vec<FieldError>> {
         return Err(errors);
     };
     match kind {
-        EventType::Custom(kind) => Ok(emit(kind, server, data, item.occurred_at)),
+        EventType::Custom(kind) => Ok((emit(kind, server, data, item.occurred_at), Vec::new())),
         EventType::IntegrationStatusChanged => {
-            Ok(emit(kind.as_str().into(), server, data, item.occurred_at))
+            let kind = kind.as_str().into();
+            Ok((emit(kind, server, data, item.occurred_at), Vec::new()))
         }
-        core => core_event(&core, server.as_ref(), &data, base),
+        core => {
+            let asked = core_event(&core, server.as_ref(), &data, base)?;
+            let shape = PostedShape::of(&core);
+            let without_effect = shape.map_or_else(Vec::new, |shape| {
+                shape.without_effect(data.root(), &format!("{base}/data"))
+            });
+            Ok((asked, without_effect))
+        }
     }
 }
 
