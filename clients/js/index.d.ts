@@ -271,6 +271,8 @@ export interface ServerState {
   health: Health;
   reason?: string;
   detail?: string;
+  /** Of one that is gone: false means that it counts as lost (absent from an older hub). */
+  expected?: boolean;
   lastSeenAt: number;
   /** Null once it is disconnected. */
   dueAt: number | null;

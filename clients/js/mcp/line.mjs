@@ -14,6 +14,13 @@ const LISTS = [
   { method: 'prompts/list', items: 'prompts', name: 'name', capability: 'prompts' },
 ];
 
+/** What of a name and of a description is told, in characters; a change beyond it shows in the hash. */
+const LONGEST_NAME = 120;
+const LONGEST_DESCRIPTION = 160;
+
+/** What is told of all of them together, in characters: below what a hub takes. */
+const LONGEST_TOLD = 128 * 1024;
+
 /** A server that pages for ever is asked for no more pages than this. */
 const MOST_PAGES = 1_000;
 
@@ -108,7 +115,7 @@ export class Line {
     });
   }
 
-  /** What the server has, by name; nothing if the connection ended meanwhile. */
+  /** What the server has; nothing if the connection ended meanwhile. */
   async describe() {
     const capabilities = { tools: [], resources: [], prompts: [] };
     for (const { method, items, name, capability } of LISTS) {
@@ -116,12 +123,12 @@ export class Line {
       for (let page = 0; page < MOST_PAGES; page++) {
         const answer = await this.ask(method, cursor && { cursor });
         if (answer === CLOSED) return undefined;
-        capabilities[capability].push(...(answer?.[items] ?? []).map((item) => item[name]));
+        capabilities[capability].push(...(await Promise.all((answer?.[items] ?? []).map((item) => offered(item, name)))));
         cursor = answer?.nextCursor;
         if (!cursor) break;
       }
     }
-    return capabilities;
+    return fitting(capabilities);
   }
 
   /** Whether a message of the server is for us alone. */
@@ -157,4 +164,32 @@ export class Line {
     this.#waiting.clear();
     this.#listeners.onClose();
   }
+}
+
+/** What the hub is told of one entry: its name, its description, and a hash of all that a client sees of it, by which a change of any of that is drift. */
+async function offered(item, name) {
+  const { _meta, ...surface } = item;
+  const text = new TextEncoder().encode(JSON.stringify(surface, sorted));
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', text));
+  const hash = Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const description = typeof item.description === 'string' ? item.description.slice(0, LONGEST_DESCRIPTION) : undefined;
+  return { name: String(item[name]).slice(0, LONGEST_NAME), description, hash };
+}
+
+/** The order of members says nothing. */
+function sorted(_, value) {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value;
+}
+
+/** As much as a hub takes: at first the descriptions go, then the hashes. */
+function fitting(capabilities) {
+  const each = (change) => Object.fromEntries(Object.entries(capabilities).map(([kind, list]) => [kind, list.map(change)]));
+  const forms = [({ name, hash }) => ({ name, hash }), ({ name }) => name];
+  let told = capabilities;
+  for (const form of forms) {
+    if (JSON.stringify(told).length <= LONGEST_TOLD) break;
+    told = each(form);
+  }
+  return told;
 }

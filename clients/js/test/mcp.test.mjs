@@ -29,13 +29,15 @@ test('a stdio server reports what it has, what changes, and its end', withHub, a
   assert.equal(data.connection.version, '2.1.0');
   assert.equal(data.connection.transport, 'stdio');
   assert.deepEqual(data.connection.tags, { school: 'ghent' });
-  assert.deepEqual(data.connection.capabilities, { tools: ['grade'], resources: ['roster://all', 'student://{id}'], prompts: ['feedback'] });
+  assert.deepEqual(namesOf(data.connection), { tools: ['grade'], resources: ['roster://all', 'student://{id}'], prompts: ['feedback'] });
+  assert.match(data.connection.capabilities.tools[0].hash, /^[0-9a-f]{16}$/);
 
   const { content } = await client.callTool({ name: 'grade', arguments: { score: 101 } });
   assert.equal(content[0].text, 'pass');
   const [updated] = await take(events, 1);
   assert.equal(updated.type, 'server_updated');
-  assert.deepEqual(updated.data.connection.capabilities.tools, ['grade', 'appeal']);
+  assert.deepEqual(namesOf(updated.data.connection).tools, ['grade', 'appeal']);
+  assert.deepEqual(updated.data.drift.tools, { added: ['appeal'], removed: [], changed: [] });
 
   await client.close();
   const [left] = await take(events, 1);
@@ -65,6 +67,21 @@ test('a server works without a hub, and is registered once there is one', withHu
   await eventually(async () => (await new Hub(hub.url).listServers()).servers.length === 1);
 });
 
+test('a tool that is described anew is drift', withHub, async (t) => {
+  const { url } = await startHub(t);
+  const hub = new Hub(url);
+  const server = new McpServer({ name: 'lms', version: '1.0.0' });
+  const grade = server.registerTool('grade', { description: `${'long '.repeat(100)}old` }, async () => ({ content: [] }));
+  const events = hub.events({ lastEventId: 'earliest', type: 'server_updated' });
+  const reported = report(server, { hub, id: 'lms-1', url: 'http://127.0.0.1:8080/mcp' });
+  await reported.registered;
+  grade.update({ description: `${'long '.repeat(100)}new` });
+  const [{ data }] = await take(events, 1);
+  assert.deepEqual(data.drift.tools.changed, [{ name: 'grade', fields: ['hash'] }]);
+  await reported.close();
+  events.close();
+});
+
 test('a network server is reported without a client', withHub, async (t) => {
   const { url } = await startHub(t);
   const hub = new Hub(url);
@@ -79,7 +96,11 @@ test('a network server is reported without a client', withHub, async (t) => {
     return state.connection.capabilities.tools.length === 2 && state;
   });
   assert.equal(connection.transport, 'http');
-  assert.deepEqual(connection.capabilities, { tools: ['grade', 'regrade'], resources: [], prompts: [] });
+  assert.deepEqual(namesOf(connection), { tools: ['grade', 'regrade'], resources: [], prompts: [] });
   await reported.close('done');
   assert.equal((await hub.getServer('lms-1')).status, 'disconnected');
 });
+
+function namesOf({ capabilities }) {
+  return Object.fromEntries(Object.entries(capabilities).map(([kind, list]) => [kind, list.map(({ name }) => name)]));
+}

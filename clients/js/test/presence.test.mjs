@@ -49,7 +49,7 @@ test('says which process it is and whom it serves, and that others may be beside
   const reported = report(server, { hub, tags: { school: 'ghent' } });
   const client = await connect(server);
   await reported.registered;
-  const { instanceId, ...body } = requests[0].body;
+  const { instanceId, capabilities, ...body } = requests[0].body;
   assert.match(instanceId, /^[0-9a-f]{32}$/);
   assert.deepEqual(body, {
     id: 'LMS',
@@ -62,8 +62,10 @@ test('says which process it is and whom it serves, and that others may be beside
     instances: 'many',
     host: hostname(),
     pid: process.pid,
-    capabilities: { tools: ['grade'], resources: [], prompts: [] },
   });
+  const [{ name, hash }, ...others] = capabilities.tools;
+  assert.deepEqual([name, others, capabilities.resources, capabilities.prompts], ['grade', [], [], []]);
+  assert.match(hash, /^[0-9a-f]{16}$/);
   assert.match(body.protocolVersion, /^20\d\d-/);
   await client.close();
   await eventually(() => requests.length === 2);

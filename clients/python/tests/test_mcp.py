@@ -18,6 +18,7 @@ from mcp.server.lowlevel import Server
 from mcp.types import ListToolsResult, Tool
 
 from timeback_events import Hub
+from timeback_events._surface import fitting, offered
 from timeback_events.mcp import report
 
 pytestmark = needs_hub
@@ -34,6 +35,7 @@ def test_a_stdio_server_reports_what_it_has_what_changes_and_its_end(start_hub: 
 
     async def run() -> None:
         async with Client(parameters(process)) as client:
+            await asyncio.to_thread(eventually, changes)
             result = await client.call_tool("grade", {"score": 101})
             assert result.content[0].text == "pass"
             await asyncio.to_thread(eventually, lambda: len(changes()) == 2)
@@ -53,10 +55,13 @@ def test_a_stdio_server_reports_what_it_has_what_changes_and_its_end(start_hub: 
     assert connection["version"] == "2.1.0"
     assert connection["transport"] == "stdio"
     assert connection["tags"] == {"school": "ghent"}
-    capabilities = {"tools": ["grade"], "resources": ["roster://all", "student://{id}"], "prompts": ["feedback"]}
-    assert connection["capabilities"] == capabilities
+    names = {"tools": ["grade"], "resources": ["roster://all", "student://{id}"], "prompts": ["feedback"]}
+    assert names_of(connection) == names
+    grade = connection["capabilities"]["tools"][0]
+    assert len(grade["hash"]) == 16
     assert updated.type == "server_updated"
-    assert updated.data["connection"]["capabilities"]["tools"] == ["grade", "appeal"]
+    assert names_of(updated.data["connection"])["tools"] == ["grade", "appeal"]
+    assert updated.data["drift"]["tools"] == {"added": ["appeal"], "removed": [], "changed": []}
     assert left.type == "server_disconnected"
     assert left.data["reason"] == "deregistered"
 
@@ -115,4 +120,29 @@ def test_a_low_level_server_with_a_lifespan_of_its_own(start_hub: Callable[..., 
     state = hub.get_server("lms-1")
     assert state["status"] == "disconnected"
     assert state["connection"]["transport"] == "http"
-    assert state["connection"]["capabilities"] == {"tools": ["grade"], "resources": [], "prompts": []}
+    assert names_of(state["connection"]) == {"tools": ["grade"], "resources": [], "prompts": []}
+
+
+def names_of(connection: Any) -> dict[str, list[str]]:
+    return {kind: [entry["name"] for entry in entries] for kind, entries in connection["capabilities"].items()}
+
+
+def test_a_changed_description_or_schema_has_another_hash() -> None:
+    def hashed(**more: Any) -> tuple[str, str]:
+        told = offered(Tool(name="grade", **{"description": "Grades", "input_schema": {"type": "object"}, **more}), "grade")
+        assert isinstance(told, dict)
+        return told["hash"], told["description"]
+
+    same = hashed()
+    assert hashed() == same
+    longer = "Grades " * 100
+    assert hashed(description=longer)[1] == longer[:160]
+    assert len({same, hashed(description=longer), hashed(description=longer + "x"), hashed(input_schema={"type": "object", "a": 1})}) == 4
+
+
+def test_what_is_told_fits_a_hub() -> None:
+    entry = {"name": "n" * 100, "hash": "0" * 16, "description": "d" * 160}
+    few, many, most = ({"tools": [entry] * count} for count in (10, 800, 1200))
+    assert fitting(few) == few
+    assert set(fitting(many)["tools"][0]) == {"name", "hash"}
+    assert fitting(most)["tools"][0] == "n" * 100

@@ -29,6 +29,8 @@ CALL = 5.0
 """Of one call, in seconds. A hub that hangs is no hub."""
 SETTLE, FAREWELL = 0.25, 0.5
 """How long the end of a server waits for a registration under way, and then for the hub to take its leave."""
+CLIENT, GLANCE = 1.0, 0.02
+"""How long a registration waits for the client to say who it is, and how often it looks."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 
 
@@ -41,8 +43,10 @@ class Presence:
         hub: AsyncHub | None,
         on_error: Callable[[BaseException], object],
         on_recovery: Callable[[str], object] | None,
+        client: Callable[[], dict[str, str] | None] | None = None,
     ) -> None:
         self._server = server
+        self._client = client
         self._asking = asking
         self._hub = hub or AsyncHub(timeout=CALL, retries=0)
         self._owns_hub = hub is None
@@ -115,7 +119,19 @@ class Presence:
             with anyio.CancelScope(shield=True):
                 await source.__aexit__(None, None, None)
 
+    async def _wait_for_client(self) -> None:
+        """Who is served says so in its first message, which the lifespan comes before."""
+        for _ in range(int(CLIENT / GLANCE)):
+            if self._client is None or self._leaving.is_set():
+                return
+            if client := self._client():
+                self._description.setdefault("client", client)
+                return
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), GLANCE)
+
     async def _follow(self, source: Any) -> None:
+        await self._wait_for_client()
         known: Any = None
         failures = 0
         while not self._leaving.is_set() and not (self._registered and self._registered.over):
@@ -137,7 +153,7 @@ class Presence:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), pause)
 
-    async def _tell(self, capabilities: dict[str, list[str]]) -> bool:
+    async def _tell(self, capabilities: dict[str, list[Any]]) -> bool:
         """Whether the hub has heard it; not if the end came first."""
         if self._registered:
             await self._registered.update(capabilities=capabilities)
@@ -162,7 +178,7 @@ class Presence:
             attempt.cancel()
             leaving.cancel()
 
-    async def _register(self, capabilities: dict[str, list[str]]) -> AsyncRegisteredServer:
+    async def _register(self, capabilities: dict[str, list[Any]]) -> AsyncRegisteredServer:
         return await self._hub.register(
             retries=0,
             on_error=self._fail,

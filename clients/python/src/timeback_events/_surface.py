@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -19,6 +21,12 @@ except ImportError:  # mcp 1
     from mcp.shared.memory import create_connected_server_and_client_session as connect  # type: ignore[attr-defined, no-redef]
 
 
+LONGEST_NAME, LONGEST_DESCRIPTION = 120, 160
+"""What of a name and of a description is told, in characters; a change beyond it shows in the hash."""
+LONGEST_TOLD = 128 * 1024
+"""What is told of all of them together, in characters: below what a hub takes."""
+
+
 @asynccontextmanager
 async def asked(server: Any) -> AsyncIterator[Any]:
     """Whatever answers the `list_…` calls for a server."""
@@ -31,20 +39,64 @@ async def asked(server: Any) -> AsyncIterator[Any]:
     yield server
 
 
-async def describe(source: Any) -> dict[str, list[str]]:
-    """What the server has, by name; resources by their URI."""
+async def describe(source: Any) -> dict[str, list[Any]]:
+    """What the server has; resources go by their URI."""
     tools = await everything(source, "tools")
     resources = await everything(source, "resources")
     templates = await everything(source, "resource_templates", "resourceTemplates")
     prompts = await everything(source, "prompts")
-    return {
-        "tools": [tool.name for tool in tools],
-        "resources": [
-            *(str(resource.uri) for resource in resources),
-            *(str(either(template, "uri_template", "uriTemplate")) for template in templates),
-        ],
-        "prompts": [prompt.name for prompt in prompts],
-    }
+    return fitting(
+        {
+            "tools": [offered(tool, tool.name) for tool in tools],
+            "resources": [
+                *(offered(resource, resource.uri) for resource in resources),
+                *(offered(template, either(template, "uri_template", "uriTemplate")) for template in templates),
+            ],
+            "prompts": [offered(prompt, prompt.name) for prompt in prompts],
+        }
+    )
+
+
+def offered(item: Any, name: object) -> dict[str, str] | str:
+    """What the hub is told of one entry: its name, its description, and a hash of all that a client sees of it, by
+    which a change of any of that is drift. Its name alone where it can't be seen as a client does."""
+    surface = as_sent(item)
+    if surface is None:
+        return str(name)[:LONGEST_NAME]
+    surface.pop("_meta", None)
+    text = json.dumps(surface, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    told = {"name": str(name)[:LONGEST_NAME], "hash": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    if description := getattr(item, "description", None):
+        told["description"] = str(description)[:LONGEST_DESCRIPTION]
+    return told
+
+
+def as_sent(item: Any) -> dict[str, Any] | None:
+    """An entry as the protocol has it. `fastmcp` keeps its own, with the functions behind them."""
+    for kind in ("tool", "resource", "template", "prompt"):
+        convert = getattr(item, f"to_mcp_{kind}", None)
+        if convert is not None:
+            item = convert()
+            break
+    dump = getattr(item, "model_dump", None)
+    return dump(mode="json", by_alias=True, exclude_none=True) if dump else None
+
+
+def fitting(capabilities: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """As much as a hub takes: at first the descriptions go, then the hashes."""
+
+    def without_description(entry: Any) -> Any:
+        return entry if isinstance(entry, str) else {"name": entry["name"], "hash": entry["hash"]}
+
+    def name(entry: Any) -> Any:
+        return entry if isinstance(entry, str) else entry["name"]
+
+    told = capabilities
+    for form in (without_description, name):
+        if len(json.dumps(told)) <= LONGEST_TOLD:
+            break
+        told = {kind: [form(entry) for entry in entries] for kind, entries in capabilities.items()}
+    return told
 
 
 async def everything(source: Any, *items: str) -> list[Any]:

@@ -12,9 +12,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 from ._aio import AsyncHub
+from ._client import Client
 from ._presence import Presence, complain, to_id
 
 __all__ = ["report", "reported", "to_id"]
@@ -73,11 +75,14 @@ class _Settings:
         self.on_recovery = on_recovery or (complain if on_error is complain else None)
         self.description = description
 
-    def presence(self, server: Any, transport: str) -> Presence:
+    def presence(self, server: Any, transport: str, session: FrameType | None = None) -> Presence:
         if "url" in self.description:
             transport = "http"
         description = {"transport": transport, **self.description}
-        return Presence(server, _asking, description, self.hub, self.on_error, self.on_recovery)
+        # Over the network there are as many clients as there are sessions.
+        client = Client(server, session, _asking) if transport == "stdio" else None
+        look = client if client and client.will_know else None
+        return Presence(server, _asking, description, self.hub, self.on_error, self.on_recovery, look)
 
 
 class _Lifespan:
@@ -94,11 +99,11 @@ class _Lifespan:
             # What the server's own lifespan made is there already; it is not made a second time for us.
             yield self._context
             return
-        transport, is_session = _entered_by()
+        transport, session = _entered_by()
         async with self._lifespan(server) as context:
             if self._presence is None or self._presence.is_over:
                 self._context = context
-                self._presence = self._settings.presence(server, transport)
+                self._presence = self._settings.presence(server, transport, session)
                 self._presence.start()
             presence = self._presence
             self._entered += 1
@@ -110,7 +115,7 @@ class _Lifespan:
                 raise
             finally:
                 self._entered -= 1
-                if self._entered == 0 and not (is_session and transport != "stdio"):
+                if self._entered == 0 and not (session and transport != "stdio"):
                     reason = None if crash is None else f"{type(crash).__name__}: {crash}"
                     await presence.end(reason, expected=crash is None)
 
@@ -153,17 +158,19 @@ class _App:
         return getattr(self._app, name)
 
 
-def _entered_by() -> tuple[str, bool]:
-    """Over what the server is reached, and whether this lifespan is one session's only. No lifespan is told;
+def _entered_by() -> tuple[str, FrameType | None]:
+    """Over what the server is reached, and the function that runs the session if this lifespan is that one's only. No lifespan is told;
     whoever enters it is on the stack, in each version of the SDKs."""
-    network = sse = session = False
+    network = sse = False
+    session: FrameType | None = None
     frame = sys._getframe(1)
     while frame is not None:
         module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
         network |= module.split(".")[0] in _NETWORK or module.startswith("mcp.server.streamable_http")
         network |= function in ("run_http_async", "run_streamable_http_async")
         sse |= function in ("run_sse_async", "handle_sse")
-        session |= module == "mcp.server.lowlevel.server" and function == "run"
+        if module == "mcp.server.lowlevel.server" and function == "run":
+            session = frame
         frame = frame.f_back  # type: ignore[assignment]
     return "sse" if sse else "http" if network else "stdio", session
 

@@ -341,6 +341,8 @@ class ServerState(TypedDict):
     health: Health
     reason: NotRequired[str]
     detail: NotRequired[str]
+    expected: NotRequired[bool]
+    """Of one that is gone: false means that it counts as lost (absent from an older hub)."""
     lastSeenAt: int
     dueAt: int | None
     """None once it is disconnected."""
