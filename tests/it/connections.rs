@@ -220,11 +220,15 @@ fn head(path: &str) -> Vec<u8> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+const FLOW_CONTROL_ERROR: u32 = 3;
 
 async fn http2(address: SocketAddr, settings: &[u8], frames: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.expect("a connection");
@@ -326,4 +330,100 @@ async fn out_of_open_files_it_goes_on_and_recovers() {
     until_streams(&hub.client, 0).await;
     hub.client.emit("a.a", json!({})).await;
     hub.kill().await;
+}
+
+/// Reads frames of HTTP/2 until there is one of this kind on this stream: its payload, and how much data came on the
+/// first stream before it.
+async fn until_frame(socket: &mut TcpStream, kind: u8, stream: u32) -> (Vec<u8>, usize) {
+    let (mut got, mut data) = (Vec::new(), 0);
+    loop {
+        while let Some((head, rest)) = got.split_first_chunk::<9>() {
+            let length =
+                usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            if rest.len() < length {
+                break;
+            }
+            let of = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let (payload, kind_of) = (rest[..length].to_vec(), head[3]);
+            if (kind_of, of) == (kind, stream) {
+                return (payload, data);
+            }
+            data += if kind_of == DATA && of == 1 {
+                length
+            } else {
+                0
+            };
+            got.drain(..9 + length);
+        }
+        let some = timeout(PATIENCE, socket.read_buf(&mut got)).await;
+        assert_ne!(some.expect("a frame").expect("a frame"), 0, "it ended");
+    }
+}
+
+#[tokio::test]
+async fn a_long_poll_may_be_silent_and_is_answered_when_its_time_is_up() {
+    let hub = TestHub::start_with(|config| {
+        config.limits.header_timeout = Duration::from_millis(100);
+        config.stream.stall_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let poll = POLL.replace("60s", "1s");
+    let mut socket = connect(hub.address, &poll).await;
+    let answer = read(&mut socket, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(
+        answer.ends_with(r#"{"steps":[],"nextCursor":null}"#),
+        "{answer}"
+    );
+    // The connection is kept, and nobody may ask for more time than the table says.
+    let longer = POLL.replace("60s", "61s");
+    socket
+        .write_all(longer.as_bytes())
+        .await
+        .expect("it is sent");
+    let refused = read(&mut socket, "}").await;
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
+}
+
+#[tokio::test]
+async fn over_http2_an_answer_that_is_not_taken_goes_and_the_rest_stays() {
+    let hub =
+        TestHub::start_with(|config| config.stream.stall_timeout = Duration::from_millis(200))
+            .await;
+    for n in 0..20 {
+        let data = json!({"n": n, "x": "x".repeat(50_000)});
+        hub.client.emit("a.a", data).await;
+    }
+    let window = |stream: u32, bytes: u32| frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+    let frames = [
+        frame(HEADERS, 5, 1, &head("/events/history?limit=1000")),
+        frame(HEADERS, 5, 3, &head("/steps?wait=2s")),
+        window(3, 1000),
+    ];
+    let mut socket = http2(hub.address, &[0, 4, 0, 0, 0, 0], &frames.concat()).await;
+    // Long after the first answer was given up, the poll beside it is answered.
+    let (steps, taken) = until_frame(&mut socket, DATA, 3).await;
+    assert_eq!(steps, br#"{"steps":[],"nextCursor":null}"#);
+    assert_eq!(taken, 0);
+    let more = [window(0, 1 << 24), window(1, 1 << 24)].concat();
+    socket.write_all(&more).await.expect("it is sent");
+    let (_, taken) = until_frame(&mut socket, RESET, 1).await;
+    assert!(taken <= 32 << 10, "{taken} bytes were kept for it");
+    let ask = frame(HEADERS, 5, 5, &head("/healthz"));
+    let ask = [ask, window(5, 1000)].concat();
+    socket.write_all(&ask).await.expect("it is sent");
+    until_frame(&mut socket, DATA, 5).await;
+}
+
+#[tokio::test]
+async fn over_http2_no_more_of_a_body_waits_than_its_window() {
+    let hub = TestHub::start().await;
+    let begin = frame(HEADERS, 4, 1, &head("/steps?wait=60s"));
+    let body: Vec<u8> = (0..64)
+        .flat_map(|_| frame(DATA, 0, 1, &[b' '; 16_000]))
+        .collect();
+    // Nobody reads a poll's body.
+    let mut socket = http2(hub.address, &[], &[begin, body].concat()).await;
+    let (why, _) = until_frame(&mut socket, GOAWAY, 0).await;
+    assert_eq!(why[4..8], FLOW_CONTROL_ERROR.to_be_bytes());
 }
