@@ -146,7 +146,7 @@ impl Server {
             &state,
             &saved_leases,
         ));
-        let timers = Arc::new(Timers::recover(hub.clock().clone(), &state));
+        let timers = Arc::new(Timers::recover(hub.clock().clone(), &state, hub.lived_ms()));
         let streams = Arc::new(Streams::start(
             streams::Settings {
                 keepalive: config.stream.keepalive,

@@ -2,7 +2,7 @@
 //!
 //! Time runs on the monotonic clock, so that a wall clock that is set changes nothing. What is in here follows
 //! from the committed events (as the hub's [`Observer`]) and, after a restart, from the state: a time that
-//! passed meanwhile is up at once. Entries whose claim or workflow has ended are dropped when they come due,
+//! has really passed meanwhile is up at once, and a wall clock that is ahead uses up none. Entries whose claim or workflow has ended are dropped when they come due,
 //! or when there are too many of them. Only the hub decides what a time-out means; asking twice does no harm.
 
 use std::{
@@ -36,14 +36,15 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// The time-outs of a recovered state: what is left of each, never more than the whole.
+    /// The time-outs of a recovered state: what is left of each, never more than the whole, at this time by the time that has
+    /// really passed.
     #[must_use]
-    pub fn recover(clock: Clock, state: &State) -> Self {
-        let (mono, wall) = (clock.mono_ms(), clock.wall_ms());
+    pub fn recover(clock: Clock, state: &State, lived: i64) -> Self {
+        let mono = clock.mono_ms();
         let mut schedule = Schedule::default();
         for workflow in state.workflows.iter() {
             for (deadline, timeout, since) in deadlines(workflow) {
-                let passed = u64::try_from(wall.saturating_sub(since)).unwrap_or(0);
+                let passed = u64::try_from(lived.saturating_sub(since)).unwrap_or(0);
                 schedule.push(
                     mono.saturating_add(timeout.saturating_sub(passed)),
                     deadline,
@@ -186,7 +187,7 @@ impl Deadline {
     }
 }
 
-/// A deadline with its time-out, ms, and what it runs from, epoch ms.
+/// A deadline with its time-out, ms, and what it runs from by the time that has really passed, ms.
 type Found = (Deadline, u64, i64);
 
 fn deadlines(workflow: &Workflow) -> impl Iterator<Item = Found> {
@@ -205,7 +206,7 @@ fn of_workflow(workflow: &Workflow) -> Option<Found> {
         started: workflow.started_sequence(),
         claim: None,
     };
-    Some((deadline, timeout, workflow.started_at()))
+    Some((deadline, timeout, workflow.started_lived()))
 }
 
 fn of_step(workflow: &Workflow, id: &StepId) -> Option<Found> {
@@ -217,7 +218,7 @@ fn of_step(workflow: &Workflow, id: &StepId) -> Option<Found> {
         started: workflow.started_sequence(),
         claim: Some((id.clone(), step.attempt())),
     };
-    Some((deadline, step.declaration().timeout?, step.started_at()?))
+    Some((deadline, step.declaration().timeout?, step.started_lived()?))
 }
 
 /// Deadlines in order of the time that they are due.

@@ -266,7 +266,9 @@ impl Workflows {
         );
         match &event.what.data {
             EventData::WorkflowStarted(data) => {
-                self.put(Workflow::started(data, private, at, sequence))
+                let mut workflow = Workflow::started(data, private, at, sequence);
+                workflow.begins_at(lived);
+                self.put(workflow);
             }
             EventData::ServerDisconnected(_) | EventData::InstanceDisconnected(_) => {
                 let is_gone = matches!(event.what.data, EventData::ServerDisconnected(_));
@@ -280,6 +282,9 @@ impl Workflows {
                 };
                 let mut after = before.as_ref().clone();
                 let touched = after.apply(data, private, at, sequence);
+                if matches!(data, EventData::WorkflowStepStarted(_)) && at != lived {
+                    after.attempt_begins_at(&touched, lived);
+                }
                 if before.outcome.is_none() {
                     after.ages_from(lived);
                 }

@@ -62,3 +62,58 @@ fn mono(clock: &Clock) -> i64 {
 const SURE_MS: i64 = 60_000;
 /// Clocks that are apart by less are not: they drift, and are read one after the other.
 const MOMENT_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+    const NOW: i64 = 1_800_000_000_000;
+
+    #[test]
+    fn a_clock_that_is_ahead_for_two_seconds_makes_nothing_older() {
+        let clock = Clock::frozen(5000, NOW);
+        let (age, doubted) = Age::after(&State::default(), &clock);
+        assert_eq!((age.lived_ms(&clock), doubted), (NOW, 0));
+        assert_eq!(age.offset_ms(&clock, 0), 0);
+
+        clock.shift_wall(400 * DAY);
+        assert_eq!(age.lived_ms(&clock), NOW);
+        let recorded = age.offset_ms(&clock, 0);
+        assert_eq!(recorded, 400 * DAY, "the log shall have it");
+        clock.advance(2000);
+        assert_eq!(age.lived_ms(&clock), NOW + 2000);
+        assert_eq!(age.offset_ms(&clock, recorded), recorded);
+
+        clock.shift_wall(-400 * DAY);
+        assert_eq!(age.lived_ms(&clock), NOW + 2000);
+        assert_eq!(age.offset_ms(&clock, recorded), 0);
+        // What drifts by less than a moment is not told.
+        clock.shift_wall(900);
+        assert_eq!(age.offset_ms(&clock, 0), 0);
+    }
+
+    #[test]
+    fn of_a_restart_a_minute_is_believed_and_the_rest_once_it_was_shown() {
+        for (away, sure) in [
+            (0, 0),
+            (20_000, 20_000),
+            (SURE_MS, SURE_MS),
+            (400 * DAY, SURE_MS),
+            (-400 * DAY, 0),
+        ] {
+            // The log has it that the clock was a day ahead all the time.
+            let state = State {
+                as_of: Some(NOW),
+                clock_offset_ms: DAY,
+                ..State::default()
+            };
+            let clock = Clock::frozen(77, NOW + DAY + away);
+            let (age, doubted) = Age::after(&state, &clock);
+            assert_eq!(age.lived_ms(&clock), NOW + sure, "away for {away} ms");
+            assert_eq!(doubted, away.max(0) - sure, "away for {away} ms");
+            age.grant(doubted);
+            assert_eq!(age.lived_ms(&clock), NOW + away.max(0));
+        }
+    }
+}

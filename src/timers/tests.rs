@@ -20,7 +20,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let (state, clock) = (State::default(), Clock::frozen(5_000, 1_000_000));
-        let timers = Timers::recover(clock.clone(), &state);
+        let timers = Timers::recover(clock.clone(), &state, clock.wall_ms());
         Self {
             state,
             policy: Policy::default(),
@@ -145,7 +145,8 @@ fn a_restart_leaves_what_was_left_and_never_more() {
         bench.clock.advance(20);
         bench.clock.shift_wall(down_ms);
         let clock = Clock::frozen(7, bench.clock.wall_ms());
-        let recovered = Timers::recover(clock, &bench.state);
+        let lived = clock.wall_ms();
+        let recovered = Timers::recover(clock, &bench.state, lived);
         let mut schedule = recovered.schedule.lock();
         let mut dues = Vec::new();
         while let Some(Reverse(entry)) = schedule.heap.pop() {
@@ -156,6 +157,33 @@ fn a_restart_leaves_what_was_left_and_never_more() {
             [left_of_claim, left_of_workflow],
             "down for {down_ms} ms"
         );
+    }
+}
+
+#[test]
+fn a_wall_clock_that_is_ahead_uses_up_no_time() {
+    const DAY: i64 = 86_400_000;
+    // The log has it that the clock is a day ahead, and it is right again at the restart; or the other way round.
+    for (ahead_before, ahead_after) in [(DAY, 0), (0, DAY)] {
+        let mut bench = Bench::new();
+        bench.clock.shift_wall(ahead_before);
+        bench.state.clock_offset_ms = ahead_before;
+        bench.start(&definition());
+        bench.report("a", &json!({"status": "running"}));
+        bench.clock.advance(20);
+        let lived = bench.clock.wall_ms() - ahead_before;
+        bench.clock.shift_wall(ahead_after - ahead_before);
+        // What is kept of the state says it, too.
+        let kept = bench.state.save().expect("JSON");
+        let state = State::restore_from(&kept[..]).expect("whole");
+        let clock = Clock::frozen(7, bench.clock.wall_ms());
+        let recovered = Timers::recover(clock, &state, lived);
+        let mut schedule = recovered.schedule.lock();
+        let mut dues = Vec::new();
+        while let Some(Reverse(entry)) = schedule.heap.pop() {
+            dues.push(entry.due - 7);
+        }
+        assert_eq!(dues, [80, 980], "{ahead_before} {ahead_after}");
     }
 }
 

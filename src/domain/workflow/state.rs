@@ -78,6 +78,9 @@ pub(super) struct About {
     /// Whether its steps were declared; otherwise they come into being as they are reported.
     pub(super) declared: bool,
     pub(super) started_at: i64,
+    /// The same by the time that has really passed, where the two differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_lived: Option<i64>,
     /// The sequence of its `workflow_started`: which workflow of this id it is.
     pub(super) started_sequence: u64,
 }
@@ -148,6 +151,7 @@ impl Workflow {
             max_failures: private.max_failures,
             declared: !data.steps.is_empty(),
             started_at: at,
+            started_lived: None,
             started_sequence: sequence,
         };
         let plans = plan(&data.steps, about.max_failures);
@@ -220,6 +224,12 @@ impl Workflow {
         self.about.started_at
     }
 
+    /// The same by the time that has really passed.
+    #[must_use]
+    pub fn started_lived(&self) -> i64 {
+        self.about.started_lived.unwrap_or(self.about.started_at)
+    }
+
     /// The sequence of its `workflow_started`, which tells it from an earlier one of the same id.
     #[must_use]
     pub fn started_sequence(&self) -> u64 {
@@ -285,6 +295,7 @@ impl Workflow {
             run.server.clone_from(&data.server_id);
             run.instance.clone_from(&private.instance);
             run.started_at = Some(at);
+            run.started_lived = None;
             run.ended_at = None;
         })
     }
@@ -383,6 +394,22 @@ impl Workflow {
             lived: None,
             sequence,
         })
+    }
+
+    /// It began at this time by the time that has really passed.
+    pub(super) fn begins_at(&mut self, lived: i64) {
+        if self.about.started_at != lived {
+            Arc::make_mut(&mut self.about).started_lived = Some(lived);
+        }
+    }
+
+    /// The attempt that has just begun did so at this time by the time that has really passed.
+    pub(super) fn attempt_begins_at(&mut self, touched: &[u32], lived: i64) {
+        for &place in touched {
+            self.change_at(place, |run| {
+                run.started_lived = run.started_at.filter(|at| *at != lived).map(|_| lived);
+            });
+        }
     }
 
     /// The end that the workflow has just come to, if it has, was at this time by the time that has really passed.

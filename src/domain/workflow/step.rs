@@ -97,6 +97,9 @@ pub(super) struct Run {
     pub(super) server: Option<ServerId>,
     pub(super) instance: Option<InstanceId>,
     pub(super) started_at: Option<i64>,
+    /// The same by the time that has really passed, where the two differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_lived: Option<i64>,
     pub(super) ended_at: Option<i64>,
     pub(super) result: Option<Json>,
     /// What went wrong last.
@@ -121,6 +124,7 @@ impl Run {
             server: None,
             instance: None,
             started_at: None,
+            started_lived: None,
             ended_at: None,
             result: None,
             error: None,
@@ -183,5 +187,11 @@ impl Step {
     #[must_use]
     pub fn started_at(&self) -> Option<i64> {
         self.run.started_at
+    }
+
+    /// The same by the time that has really passed.
+    #[must_use]
+    pub fn started_lived(&self) -> Option<i64> {
+        self.run.started_lived.or(self.run.started_at)
     }
 }
