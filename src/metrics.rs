@@ -5,6 +5,9 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+/// What is read again while the hub runs: the file of API keys, the set of tokens' keys, the certificate with its key.
+pub const CREDENTIALS: [&str; 3] = ["api_keys", "jwks", "certificate"];
+
 /// The hub's metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -53,6 +56,9 @@ pub struct Metrics {
     pub commands_waiting: IntGauge,
     /// `timeback_door_refused_total{reason}`: `unauthorized` or `forbidden`.
     pub refused: IntCounterVec,
+    /// `timeback_credentials_stale{source}`: 1 while what [`CREDENTIALS`] names can't be read and what was read before stays in
+    /// force.
+    pub credentials_stale: IntGaugeVec,
     /// `timeback_timers_late_milliseconds_total`: how late the hub's own timers were: starved of CPU, it grows.
     pub timers_late: IntCounter,
     /// `timeback_limit_reached_total{limit}`: requests, streams and connections refused because a limit is reached.
@@ -135,6 +141,11 @@ impl Metrics {
                 "Requests refused at the door",
                 &["reason"],
             )?,
+            credentials_stale: make.gauges(
+                "credentials_stale",
+                "1 while new keys or certificates can't be read and the old ones stay in force",
+                &["source"],
+            )?,
             timers_late: make.counter(
                 "timers_late_milliseconds_total",
                 "How late the hub's own timers were: starved of CPU, it grows",
@@ -156,6 +167,22 @@ impl Metrics {
             )?,
             registry,
         })
+    }
+
+    /// Tells whether what was read before stays in force, since what is there now can't be read.
+    pub fn note_stale(&self, source: &str, stale: bool) {
+        let gauge = self.credentials_stale.with_label_values(&[source]);
+        gauge.set(i64::from(stale));
+    }
+
+    /// The sources of which that is so.
+    #[must_use]
+    pub fn stale_credentials(&self) -> Vec<&'static str> {
+        let is_stale = |source: &&str| {
+            let gauge = self.credentials_stale.with_label_values(&[*source]);
+            gauge.get() != 0
+        };
+        CREDENTIALS.into_iter().filter(is_stale).collect()
     }
 
     /// All of them in Prometheus's text format, version 0.0.4.

@@ -191,7 +191,7 @@ impl Server {
         };
         monitors.spawn(door.clone().watch(end, stop_monitors.clone()));
         if let Some(tls) = &tls {
-            monitors.spawn(tls.clone().watch(stop_monitors.clone()));
+            monitors.spawn(tls.clone().watch(metrics.clone(), stop_monitors.clone()));
         }
         let readiness = Arc::new(Readiness::default());
         readiness.loaded();

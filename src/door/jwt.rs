@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -68,6 +71,8 @@ struct PublicKeys {
     keys: ArcSwap<JwkSet>,
     /// When the set was last asked for. Held while it is, so that one asks for all.
     asked: Mutex<Option<Instant>>,
+    /// The set couldn't be read when it was last asked for.
+    stale: AtomicBool,
 }
 
 /// What a good token says.
@@ -158,6 +163,7 @@ impl Verifier {
                     source: source.clone(),
                     keys,
                     asked,
+                    stale: AtomicBool::new(false),
                 })
             }
             None => None,
@@ -220,11 +226,20 @@ impl Verifier {
         match &public.source {
             JwksSource::File(path) if file_changed => match read_set(path) {
                 Ok(set) => public.keep(set),
-                Err(problem) => warn!("the old keys of tokens stay in force: {problem}"),
+                Err(problem) => {
+                    warn!("the old keys of tokens stay in force: {problem}");
+                    public.stale.store(true, Ordering::Relaxed);
+                }
             },
             JwksSource::Url(url) => public.ask(url, FRESH).await,
             JwksSource::File(_) => {}
         }
+    }
+
+    /// Whether the set of keys couldn't be read when it was last asked for.
+    pub(super) fn is_stale(&self) -> bool {
+        let public = self.public.as_ref();
+        public.is_some_and(|public| public.stale.load(Ordering::Relaxed))
     }
 
     async fn keys_for(&self, algorithm: Algorithm, kid: Option<&str>) -> Vec<DecodingKey> {
@@ -352,16 +367,19 @@ impl PublicKeys {
         match fetch_set(url).await {
             Ok(set) if set.keys.is_empty() => {
                 warn!("{url} gives an empty set of keys of tokens; the old ones stay in force");
+                self.stale.store(true, Ordering::Relaxed);
             }
             Ok(set) => self.keep(set),
             Err(error) => {
                 let url = without_passwords(url);
-                warn!("{url} gives no keys of tokens, the old ones stay in force: {error}")
+                warn!("{url} gives no keys of tokens, the old ones stay in force: {error}");
+                self.stale.store(true, Ordering::Relaxed);
             }
         }
     }
 
     fn keep(&self, set: JwkSet) {
+        self.stale.store(false, Ordering::Relaxed);
         if *self.keys.load_full() != set {
             info!("{} keys of tokens are known", set.keys.len());
             self.keys.store(Arc::new(set));

@@ -12,6 +12,7 @@ const MINUTE: i64 = 60_000;
 struct Site {
     door: Door,
     clock: Clock,
+    metrics: Metrics,
     folder: tempfile::TempDir,
 }
 
@@ -28,6 +29,7 @@ impl Site {
         Self {
             door,
             clock,
+            metrics,
             folder,
         }
     }
@@ -183,9 +185,18 @@ async fn a_revoked_key_takes_its_streams_and_sessions_along() {
 async fn a_file_that_breaks_leaves_the_keys_in_force() {
     let site = Site::new();
     let key = site.key("ada", None).await;
+    let whole = std::fs::read(site.file()).unwrap();
     std::fs::write(site.file(), "{").unwrap();
     site.door.reload().await;
     assert!(site.by_header(&key).await.is_ok());
+    assert_eq!(
+        site.metrics.stale_credentials(),
+        ["api_keys"],
+        "and says so"
+    );
+    std::fs::write(site.file(), whole).unwrap();
+    site.door.reload().await;
+    assert_eq!(site.metrics.stale_credentials(), [""; 0]);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::watch::Stamp;
-use crate::config;
+use crate::{config, metrics::Metrics};
 
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ impl Tls {
     }
 
     /// Reads the files again when they change, until `shutdown`.
-    pub async fn watch(self, shutdown: CancellationToken) {
+    pub async fn watch(self, metrics: Metrics, shutdown: CancellationToken) {
         let stamps = || [Stamp::of(&self.files.cert), Stamp::of(&self.files.key)];
         let mut known = stamps();
         let mut ticks = tokio::time::interval(EVERY);
@@ -96,19 +96,24 @@ impl Tls {
             let now = stamps();
             if now != known {
                 known = now;
-                self.reload();
+                metrics.note_stale("certificate", !self.reload());
             }
         }
     }
 
-    /// Reads the files again. A pair that doesn't fit (one was replaced, the other not yet) leaves the old one.
-    pub fn reload(&self) {
+    /// Reads the files again. A pair that doesn't fit (one was replaced, the other not yet) leaves the old one:
+    /// `false`.
+    pub fn reload(&self) -> bool {
         match read(&self.files) {
             Ok(new) => {
                 info!("a new certificate is in force");
                 self.current.store(Arc::new(new));
+                true
             }
-            Err(problem) => error!("the old certificate stays in force: {problem}"),
+            Err(problem) => {
+                error!("the old certificate stays in force: {problem}");
+                false
+            }
         }
     }
 }
@@ -238,13 +243,13 @@ mod tests {
         let key = fs::read(&files.key).unwrap();
         let (_, third) = certify(folder.path());
         fs::write(&files.key, &key).unwrap();
-        tls.reload();
+        assert!(!tls.reload());
         assert!(
             shake(&tls, &first).await.is_some(),
             "a pair that doesn't fit leaves the old one"
         );
         fs::write(&files.cert, pem("CERTIFICATE", &second)).unwrap();
-        tls.reload();
+        assert!(tls.reload());
         assert!(shake(&tls, &second).await.is_some());
         assert!(shake(&tls, &third).await.is_none());
     }

@@ -70,8 +70,8 @@ impl Door {
             if asked || now != known {
                 known = now;
                 self.reload().await;
-            } else if let Some(tokens) = &self.0.tokens {
-                tokens.refresh(false).await;
+            } else {
+                self.refresh_tokens(false).await;
             }
             self.end_streams(&end);
         }
@@ -84,12 +84,21 @@ impl Door {
                 Ok(keys) => {
                     info!("{} API keys are known", keys.len());
                     store.keys.store(Arc::new(keys));
+                    self.0.metrics.note_stale("api_keys", false);
                 }
-                Err(problem) => error!("the old API keys stay in force: {problem}"),
+                Err(problem) => {
+                    error!("the old API keys stay in force: {problem}");
+                    self.0.metrics.note_stale("api_keys", true);
+                }
             }
         }
+        self.refresh_tokens(true).await;
+    }
+
+    async fn refresh_tokens(&self, file_changed: bool) {
         if let Some(tokens) = &self.0.tokens {
-            tokens.refresh(true).await;
+            tokens.refresh(file_changed).await;
+            self.0.metrics.note_stale("jwks", tokens.is_stale());
         }
     }
 

@@ -77,6 +77,11 @@ pub struct StatusView {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(required = false)]
     pub unsaved: bool,
+    /// Of keys and certificates, those whose new files can't be read, so that the old ones stay in force: `api_keys`, `jwks`,
+    /// `certificate`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false, value_type = Vec<String>, example = json!(["api_keys"]))]
+    pub stale_credentials: Vec<&'static str>,
     /// The wall clock jumped forward, so pruning by age rests for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_jump: Option<ClockJump>,
@@ -180,6 +185,7 @@ impl StatusView {
             self_suspect: app.leases.suspect(),
             starved: app.leases.starved(),
             unsaved,
+            stale_credentials: app.metrics.stale_credentials(),
             clock_jump: app.hub.clock_jump(),
             last_event_id: app.hub.name(state.sequence),
             uptime_ms: app.hub.clock().mono_ms(),
