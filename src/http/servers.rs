@@ -120,7 +120,14 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     let (state, makers) = (app.hub.state(), app.makers().clone());
     let seal = app.sealer(CURSORS);
     let find = move || {
-        let is_wanted = |server: &Arc<Server>| wanted.matches(server) && guest.sees_server(server);
+        // What the log can't take is shown all the same, and so it is what is asked for.
+        let shown = |server: &Server| match app.hub.trouble() {
+            Some(_) if !wanted.health.is_empty() => view(&app, server).health,
+            _ => server.shown_health(),
+        };
+        let is_wanted = |server: &Arc<Server>| {
+            wanted.matches(server, shown(server)) && guest.sees_server(server)
+        };
         match look(state.servers.after(after.as_ref()), is_wanted) {
             Looked::At(server) => {
                 let id = &server.connection.id;

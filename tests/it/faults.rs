@@ -91,6 +91,58 @@ async fn a_directory_that_cannot_be_written_is_refused_at_the_start() {
 }
 
 #[tokio::test]
+async fn while_the_log_cannot_be_written_silence_shows_and_what_is_refused_has_no_effect() {
+    let Some(disk) = Preloaded::compile() else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let [library, faults] = disk.variables();
+    let interval = ("INTEGRATION_HEARTBEAT_INTERVAL_MS", "500");
+    let hub = HubProcess::start(directory.path(), &[library, faults, interval]).await;
+    for (id, interval) in [("silent", 500), ("steady", 300_000)] {
+        let body =
+            json!({"id": id, "name": id, "transport": "http", "heartbeatIntervalMs": interval});
+        assert_eq!(hub.client.post("/servers", &body).await.status, 201);
+    }
+    disk.set("readonly");
+    let ill = json!({"health": "unhealthy", "detail": "broken"});
+    let refused = hub.client.post("/servers/steady/heartbeat", &ill).await;
+    refused.problem(503, "log-unwritable");
+    until(PATIENCE, "silence to show", async || {
+        hub.client.get("/servers/silent").await.json()["health"] == "unhealthy"
+    })
+    .await;
+    let server = hub.client.get("/servers/silent").await.json();
+    assert_eq!(server["unsaved"], true, "{server}");
+    assert_eq!(hub.client.get("/status").await.json()["unsaved"], true);
+    let listed = async |health: &str| {
+        let page = hub.client.get(&format!("/servers?health={health}")).await;
+        let servers = page.json()["servers"].clone();
+        let servers = servers.as_array().expect("a list").iter();
+        servers
+            .map(|server| server["id"].as_str().expect("an id").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listed("unhealthy").await, ["silent"]);
+    assert_eq!(listed("healthy").await, ["steady"], "it was refused");
+
+    disk.unset("readonly");
+    until(PATIENCE, "the log to tell it", async || {
+        let path = "/events/history?type=server_health_changed&serverId=silent&order=desc";
+        hub.client.get(path).await.json()["events"][0]["data"]["health"] == "unhealthy"
+    })
+    .await;
+    let server = hub.client.get("/servers/silent").await.json();
+    assert_eq!(server.get("unsaved"), None, "{server}");
+    let steady = hub
+        .client
+        .post("/servers/steady/heartbeat", &json!({}))
+        .await;
+    assert_eq!(steady.json()["health"], "healthy");
+    hub.kill().await;
+}
+
+#[tokio::test]
 async fn a_disk_that_becomes_read_only_refuses_changes_until_it_can_be_written_again() {
     let Some(disk) = Preloaded::compile() else {
         return;

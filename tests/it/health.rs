@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::TestHub;
+use crate::support::{PATIENCE, TestHub, until};
 
 async fn quick() -> TestHub {
     TestHub::start_with(|c| {
@@ -222,4 +222,70 @@ async fn a_fleet_that_falls_silent_at_once_makes_the_hub_suspect_itself() {
         waited >= 1700,
         "each one's own time to disconnect doubled: {waited} ms"
     );
+}
+
+#[tokio::test]
+async fn a_report_that_changed_no_verdict_survives_a_restart_with_its_reason() {
+    let hub = TestHub::start_with(|config| {
+        config.heartbeat.interval = Duration::from_millis(200);
+        // Silent, it stays degraded.
+        config.heartbeat.unhealthy_after = 1000;
+        config.heartbeat.disconnect_after = 2000;
+    })
+    .await;
+    let server = json!({"id": "s", "name": "s", "transport": "http"});
+    assert_eq!(hub.client.post("/servers", &server).await.status, 201);
+    let health = async |hub: &TestHub| hub.client.get("/servers/s").await.json();
+    until(PATIENCE, "silence to degrade it", async || {
+        health(&hub).await["health"] == "degraded"
+    })
+    .await;
+    // It is degraded already, so that no event tells this.
+    let body = json!({"health": "degraded", "detail": "the disk is failing"});
+    let taken = hub.client.post("/servers/s/heartbeat", &body).await;
+    assert_eq!(taken.status, 200);
+    let hub = hub
+        .restart_with(|config| config.heartbeat.interval = Duration::from_secs(60))
+        .await;
+    for _ in 0..4 {
+        hub.client.post("/servers/s/heartbeat", &json!({})).await;
+    }
+    let server = health(&hub).await;
+    assert_eq!(
+        (&server["health"], &server["detail"]),
+        (&json!("degraded"), &json!("the disk is failing")),
+        "{server}"
+    );
+}
+
+#[tokio::test]
+async fn heartbeats_in_one_array_are_judged_one_after_the_other() {
+    let hub = TestHub::start().await;
+    let said = |server: &str, health: &str| json!({"type": "server_health_changed", "serverId": server, "data": {"health": health, "detail": health}});
+    hub.client.register("s").await;
+    let both = json!([said("s", "unhealthy"), said("s", "healthy")]);
+    assert_eq!(hub.client.post("/events", &both).await.status, 202);
+    let told = hub
+        .client
+        .get("/events/history?type=server_health_changed")
+        .await
+        .json();
+    let verdicts: Vec<_> = told["events"].as_array().unwrap().iter().collect();
+    assert_eq!(verdicts.len(), 1, "one healthy word heals nothing: {told}");
+    assert_eq!(verdicts[0]["data"]["health"], "unhealthy");
+
+    hub.client.register("t").await;
+    let beat = |health: &str| json!({"id": "t", "health": health});
+    let beats = json!([beat("unhealthy"), beat("healthy"), beat("healthy")]);
+    let answer = hub.client.post("/heartbeats", &beats).await.json();
+    let state = hub.client.get("/servers/t").await.json();
+    assert_eq!(answer["results"][2]["health"], state["health"], "{answer}");
+
+    let connection = json!({"id": "n", "name": "n", "transport": "http"});
+    let new =
+        json!({"type": "server_connected", "serverId": "n", "data": {"connection": connection}});
+    let both = json!([new, said("n", "degraded")]);
+    assert_eq!(hub.client.post("/events", &both).await.status, 202);
+    let state = hub.client.get("/servers/n").await.json();
+    assert_eq!(state["health"], "degraded");
 }

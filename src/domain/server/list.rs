@@ -18,10 +18,10 @@ pub struct ServerQuery {
 }
 
 impl ServerQuery {
-    /// Whether it wants this server.
+    /// Whether it wants this server, which is shown with that health.
     #[must_use]
-    pub fn matches(&self, server: &Server) -> bool {
-        (self.health.is_empty() || self.health.contains(&server.shown_health()))
+    pub fn matches(&self, server: &Server, health: Health) -> bool {
+        (self.health.is_empty() || self.health.contains(&health))
             && self
                 .connected
                 .is_none_or(|wanted| wanted == server.is_connected())

@@ -451,7 +451,7 @@ fn lists_are_filtered_and_paged() {
         let found: String = fleet
             .servers
             .after(None)
-            .filter(|server| query.matches(server))
+            .filter(|server| query.matches(server, server.shown_health()))
             .map(|server| server.connection.id.as_str())
             .collect();
         assert_eq!(found, expected, "{query:?}");
