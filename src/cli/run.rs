@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,12 +24,16 @@ const SPARE_FILES: u64 = 256;
 /// Files that are left to the log and the hub itself when connections take all they may.
 const SPARE_OF_CONNECTIONS: u64 = 128;
 
+/// How long a thread that has nothing to do waits for more. The memory that it made long answers in is given back when it ends.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
 /// Serves until a signal; the first one drains, a second one ends the process at once.
 pub(super) fn serve(mut config: Config) -> ExitCode {
     start_logs(&config.log);
     cap_clients(&mut config);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_keep_alive(KEEP_ALIVE)
         .build()
     {
         Ok(runtime) => runtime,
