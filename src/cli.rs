@@ -9,6 +9,7 @@ mod log;
 mod man;
 mod pinned;
 mod preflight;
+mod probe;
 mod run;
 #[cfg(feature = "client")]
 mod terminal;
@@ -47,6 +48,7 @@ enum Action {
     Report(terminal::Report),
     #[cfg(all(unix, feature = "client"))]
     Wrap(wrap::Wrap),
+    Probe(probe::Probe),
     /// Make, list and revoke API keys.
     Key {
         #[command(subcommand)]
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
         Action::Report(report) => terminal::report(&report),
         #[cfg(all(unix, feature = "client"))]
         Action::Wrap(wrap) => wrap::run(wrap),
+        Action::Probe(probe) => probe::run(&probe),
         Action::Key { action } => key::run(action),
         Action::Log { action } => log::run(action),
         Action::Completions { shell } => {

@@ -22,6 +22,7 @@ pub mod lighter;
 pub mod limit;
 pub mod pattern;
 pub mod position;
+pub mod probe;
 pub mod server;
 pub mod status;
 pub mod told;

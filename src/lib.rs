@@ -51,9 +51,10 @@
 //! | [`door`] | who may come in, and how much they may ask for | `words`, `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | [`client`] | the other side of the contract | nothing |
+//! | [`probe`] | asks an MCP server over HTTP | `domain` |
 //! | [`servers_file`] | MCP clients' files of servers | nothing |
 //! | [`wrap`] | stands in front of a stdio server, and reports it | `client` |
-//! | [`cli`] | the command line | `config`, `clock`, `event_log`, `door`, `serve`, `client`, `wrap`, `words` |
+//! | [`cli`] | the command line | `config`, `domain`, `probe`, `clock`, `event_log`, `door`, `serve`, `client`, `wrap`, `words` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
@@ -71,6 +72,7 @@ pub mod health;
 pub mod http;
 pub mod hub;
 pub mod metrics;
+pub mod probe;
 pub mod readiness;
 pub mod serve;
 pub mod servers_file;

@@ -36,6 +36,7 @@ mod opening;
 mod patience;
 mod patterns;
 mod payloads;
+mod probe;
 mod problems;
 mod process;
 mod produce;
