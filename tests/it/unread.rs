@@ -35,8 +35,8 @@ const ASKED: [(&str, &str); 10] = [
 /// By how much the hub may grow.
 const GROWTH: u64 = 300 << 20;
 
-/// How long after they have gone the memory is looked at: threads that made pieces end after ten seconds without work.
-const GIVEN_BACK: Duration = Duration::from_secs(15);
+/// How long after they have gone the memory is looked at: threads that made pieces end after a second without work.
+const GIVEN_BACK: Duration = Duration::from_secs(3);
 
 /// How long they stay.
 const STAY: Duration = Duration::from_secs(6);
