@@ -21,6 +21,7 @@ mod envelope;
 mod examples;
 mod faults;
 mod filters;
+mod fleet;
 mod gaps;
 mod gates;
 mod health;
