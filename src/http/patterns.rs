@@ -12,6 +12,7 @@ use super::{
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
+    shapes::Warned,
     status::answer,
 };
 use crate::{
@@ -86,7 +87,7 @@ async fn one(
     tag = "patterns",
     params(("name" = String, Path, description = "The pattern", example = "server_chaining")),
     request_body(content = serde_json::Value, description = "`{enabled, description?}`", example = json!({"enabled": true})),
-    responses((status = 200, body = Pattern))
+    responses((status = 200, body = Warned<Pattern>))
 )]
 async fn switch(
     Shared(app): Shared<App>,

@@ -12,6 +12,7 @@ use super::{
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
+    shapes::Warned,
     text::{Found, Listing, Looked, Single, Text, Thing, look},
 };
 use crate::{
@@ -58,8 +59,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         "heartbeatIntervalMs": 10000
     })),
     responses(
-        (status = 201, description = "New, back, or in another's place", body = ServerView),
-        (status = 200, description = "It was connected; its lease is renewed", body = ServerView),
+        (status = 201, description = "New, back, or in another's place", body = Warned<ServerView>),
+        (status = 200, description = "It was connected; its lease is renewed", body = Warned<ServerView>),
         (status = 409, description = "`instance-gone`"),
     )
 )]

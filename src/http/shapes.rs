@@ -47,6 +47,17 @@ pub(super) struct Appended {
     warnings: Option<Vec<FieldError>>,
 }
 
+/// What a change answers: what was made of it, and what of the request has no effect.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Warned<T> {
+    /// What was made.
+    #[serde(flatten)]
+    made: T,
+    /// Members of the body that mean nothing here, by pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Vec<FieldError>>,
+}
+
 /// One event, as it stands everywhere.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

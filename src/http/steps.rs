@@ -13,6 +13,7 @@ use super::{
     extract::{Change, PathId},
     gate::{Guest, recheck},
     problem::Problem,
+    shapes::Warned,
     text::{Found, Listing, Text, Thing},
     workflows::{choice, limit, parsed},
 };
@@ -137,7 +138,7 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
         description = "`{status: running|completed|failed, serverId?, instanceId?, result?, error?, attempt?}`",
         example = json!({"status": "completed", "serverId": "oneroster-server", "attempt": 1, "result": {"students": 31}})
     ),
-    responses((status = 200, body = StepView))
+    responses((status = 200, body = Warned<StepView>))
 )]
 async fn report(
     Shared(app): Shared<App>,

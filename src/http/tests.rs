@@ -725,3 +725,31 @@ fn every_operation_is_tagged_described_and_may_fail_as_a_problem() {
         }
     }
 }
+
+#[test]
+fn every_change_with_a_body_is_described_with_the_warnings_that_it_may_answer() {
+    let document = serde_json::to_value(super::openapi::document()).expect("JSON");
+    let mut changes = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            if operation.get("requestBody").is_none() || path == "/session" {
+                continue;
+            }
+            changes += 1;
+            let responses = operation["responses"].as_object().expect("responses");
+            for (status, response) in responses
+                .iter()
+                .filter(|(status, _)| status.starts_with('2'))
+            {
+                let schema = &response["content"]["application/json"]["schema"];
+                let name = schema["$ref"]
+                    .as_str()
+                    .and_then(|name| name.rsplit('/').next());
+                let schema = name.map_or(schema, |name| &document["components"]["schemas"][name]);
+                let told = schema.to_string().contains("\"warnings\"");
+                assert!(told, "{method} {path} {status}: {schema}");
+            }
+        }
+    }
+    assert!(changes > 8, "{changes}");
+}

@@ -13,6 +13,7 @@ use super::{
     extract::{Change, NoQuery, PathId},
     gate::Guest,
     problem::Problem,
+    shapes::Warned,
     text::{Found, Listing, Looked, Single, Text, Thing, look},
 };
 use crate::{
@@ -70,7 +71,7 @@ struct WorkflowsBody {
             ],
         })
     ),
-    responses((status = 201, body = WorkflowView), (status = 200, body = WorkflowView))
+    responses((status = 201, body = Warned<WorkflowView>), (status = 200, body = Warned<WorkflowView>))
 )]
 async fn start(
     Shared(app): Shared<App>,
@@ -166,7 +167,7 @@ async fn one(
     tag = "workflows",
     params(("id" = String, Path, description = "The workflow", example = "assessment-42")),
     request_body(content = Option<serde_json::Value>, description = "`{results?}`", example = json!({"results": {"graded": 31}})),
-    responses((status = 200, body = WorkflowView))
+    responses((status = 200, body = Warned<WorkflowView>))
 )]
 async fn complete(
     Shared(app): Shared<App>,
@@ -188,7 +189,7 @@ async fn complete(
         description = "`{error, failedStep?}`",
         example = json!({"error": "the roster is empty", "failedStep": "fetch-roster"})
     ),
-    responses((status = 200, body = WorkflowView))
+    responses((status = 200, body = Warned<WorkflowView>))
 )]
 async fn fail(
     Shared(app): Shared<App>,
@@ -209,7 +210,7 @@ async fn fail(
     tag = "workflows",
     params(("id" = String, Path, description = "The workflow", example = "assessment-42")),
     request_body(content = Option<serde_json::Value>, description = "`{reason?}`", example = json!({"reason": "the term is over"})),
-    responses((status = 200, body = WorkflowView))
+    responses((status = 200, body = Warned<WorkflowView>))
 )]
 async fn cancel(
     Shared(app): Shared<App>,
