@@ -129,7 +129,7 @@ impl App {
                     body: answer.body.map(|told| sight.shown(told)),
                     ..answer
                 };
-                self.makers().turn(narrowed).await?
+                self.makers().turn(0, narrowed).await?
             }
             _ => Answer {
                 body: answer.body.map(|told| sight.shown(told)),

@@ -28,6 +28,17 @@ use super::{problem::Problem, turns::Turns};
 /// Bytes of a piece, roughly.
 pub(super) const PIECE: usize = 16 * 1024;
 
+/// Pieces that whoever asks for all there is is likely to take.
+pub(super) const ALL: u32 = 1024;
+
+/// Things of a page that go into a piece, roughly.
+const THINGS: usize = 16;
+
+/// Pieces that a page of at most so many things is likely to take.
+pub(super) fn of_page(limit: usize) -> u32 {
+    u32::try_from(limit / THINGS).unwrap_or(ALL).min(ALL)
+}
+
 /// What a long answer is made of.
 pub(super) trait Source: Send + 'static {
     /// Makes the next piece, of about [`PIECE`] bytes.
@@ -35,6 +46,11 @@ pub(super) trait Source: Send + 'static {
     /// # Errors
     /// Where the rest can't be read. The answer is cut short then, which the client notices.
     fn next_piece(&mut self) -> io::Result<Piece>;
+
+    /// How many pieces it is likely to take, as far as what was asked for tells. It waits as if it had had so many.
+    fn expected(&self) -> u32 {
+        0
+    }
 }
 
 /// A part of a long answer.
@@ -84,15 +100,16 @@ impl Makers {
         Ok(self.body_after(first, Box::new(source)))
     }
 
-    /// Does other work of some length in its turn.
+    /// Does other work of some length in its turn, for an answer that is likely to take so many pieces.
     ///
     /// # Errors
     /// Where it breaks off.
     pub(super) async fn turn<T: Send + 'static>(
         &self,
+        expected: u32,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = self.0.take(0).await;
+        let turn = self.0.take(expected).await;
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
@@ -195,7 +212,7 @@ impl Stream for Pieces {
 
 /// Makes one piece when it is the turn of an answer that has had so many.
 async fn make(makers: Makers, mut source: Box<dyn Source>, had: u32) -> io::Result<Made> {
-    let turn = makers.0.take(had).await;
+    let turn = makers.0.take(had.max(source.expected())).await;
     let made = tokio::task::spawn_blocking(move || {
         // A reader that goes meanwhile leaves the thread at work.
         let _turn = turn;

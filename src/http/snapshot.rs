@@ -18,6 +18,7 @@ use self::whole::Whole;
 use super::{
     App,
     gate::Guest,
+    pieces::ALL,
     problem::Problem,
     status::StatusView,
     text::{Looked, Text, look},
@@ -87,7 +88,7 @@ impl Snapshot {
         }
         let cut = app.clone();
         app.makers()
-            .turn(move || Self::take(&cut, access, query))
+            .turn(ALL, move || Self::take(&cut, access, query))
             .await
     }
 

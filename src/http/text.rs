@@ -8,7 +8,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::pieces::{PIECE, Piece, Source};
+use super::pieces::{PIECE, Piece, Source, of_page};
 use crate::{
     domain::{
         Json,
@@ -78,6 +78,11 @@ pub(super) enum Part {
 pub(super) trait Parts: Send + 'static {
     /// The next part, given how many bytes came before it.
     fn next_part(&mut self, written: usize) -> Part;
+
+    /// How many pieces it is likely to take.
+    fn expected(&self) -> u32 {
+        0
+    }
 }
 
 /// A text in pieces.
@@ -109,6 +114,10 @@ impl<P: Parts> Text<P> {
 }
 
 impl<P: Parts> Source for Text<P> {
+    fn expected(&self) -> u32 {
+        self.parts.expected()
+    }
+
     fn next_piece(&mut self) -> io::Result<Piece> {
         let mut out = Vec::with_capacity(PIECE);
         loop {
@@ -385,6 +394,10 @@ where
     F: FnMut() -> Found + Send + 'static,
     S: Fn(&str) -> Option<String> + Send + 'static,
 {
+    fn expected(&self) -> u32 {
+        of_page(self.limit)
+    }
+
     fn next_part(&mut self, written: usize) -> Part {
         match self.stage {
             Stage::Beginning => {

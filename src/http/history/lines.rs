@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event_log::{Item, LogReader, Order, ReadError},
     frame::{control::GapReason, write_envelope},
-    http::pieces::{Piece, Source},
+    http::pieces::{ALL, Piece, Source, of_page},
 };
 
 /// Roughly how many bytes of lines are made at once.
@@ -46,6 +46,10 @@ impl Lines {
 }
 
 impl Source for Lines {
+    fn expected(&self) -> u32 {
+        self.rest.limit.map_or(ALL, of_page)
+    }
+
     fn next_piece(&mut self) -> io::Result<Piece> {
         if !(self.may_read)() {
             return Err(io::Error::other("the right to read has ended"));

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event_log::{Item, LogReader, Order, ReadError},
     frame::write_envelope,
-    http::pieces::{PIECE, Piece, Source},
+    http::pieces::{PIECE, Piece, Source, of_page},
 };
 
 /// A page that is being written.
@@ -159,6 +159,10 @@ impl Page {
 }
 
 impl Source for Page {
+    fn expected(&self) -> u32 {
+        of_page(self.rest.limit.unwrap_or(DEFAULT_LIMIT))
+    }
+
     fn next_piece(&mut self) -> io::Result<Piece> {
         let mut out = Vec::with_capacity(PIECE);
         if !std::mem::replace(&mut self.begun, true) {

@@ -3,7 +3,10 @@
 use super::{Item, List, Met, Snapshot, Walk};
 use crate::{
     domain::Json,
-    http::text::{Part, Parts, Thing},
+    http::{
+        pieces::ALL,
+        text::{Part, Parts, Thing},
+    },
 };
 
 /// The members of a [`super::SnapshotView`], the lists last.
@@ -47,6 +50,10 @@ impl Whole {
 }
 
 impl Parts for Whole {
+    fn expected(&self) -> u32 {
+        ALL
+    }
+
     fn next_part(&mut self, _written: usize) -> Part {
         let list = match self.stage {
             Stage::Ended => return Part::End,
