@@ -23,6 +23,7 @@ mod shapes;
 pub mod snapshot;
 mod squeeze;
 mod sse;
+mod stats;
 pub mod status;
 mod steps;
 #[cfg(test)]
@@ -208,6 +209,7 @@ fn table() -> OpenApiRouter<App> {
 fn long_answers() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(history::routes())
+        .merge(stats::routes())
         .merge(workflows::routes())
         .merge(servers::routes())
         .merge(status::routes())

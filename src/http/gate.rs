@@ -108,7 +108,8 @@ fn needs(method: &Method, route: &str) -> Need {
         ("/metrics", true) => Need::ReadsEverything,
         ("/steps", true) => WORK,
         (
-            "/events" | "/events/{id}" | "/events/history" | "/events/stats" | "/status"
+            "/events" | "/events/{id}" | "/events/history" | "/events/stats"
+            | "/stats/events" | "/status"
             | "/snapshot" | "/servers" | "/servers/{id}" | "/workflows" | "/workflows/{id}"
             | "/patterns" | "/patterns/{name}",
             true,

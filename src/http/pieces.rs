@@ -117,6 +117,32 @@ impl Makers {
         done.await.map_err(|error| unread(&io::Error::other(error)))
     }
 
+    /// Does long work in as many turns as it takes, each behind those who have had fewer. `step` says whether there is more.
+    ///
+    /// # Errors
+    /// Where a step breaks off.
+    pub(super) async fn in_turns<W: Send + 'static>(
+        &self,
+        mut work: W,
+        step: fn(&mut W) -> io::Result<bool>,
+    ) -> Result<W, Problem> {
+        for had in 0_u32.. {
+            let turn = self.0.take(had).await;
+            let done = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                let more = step(&mut work);
+                more.map(|more| (work, more))
+            });
+            let done = done.await.map_err(io::Error::other);
+            let (left, more) = done.and_then(|made| made).map_err(|error| unread(&error))?;
+            work = left;
+            if !more {
+                break;
+            }
+        }
+        Ok(work)
+    }
+
     fn json_after(&self, first: Piece, source: Box<dyn Source>) -> Response {
         let mut response = Response::new(self.body_after(first, source));
         let headers = response.headers_mut();

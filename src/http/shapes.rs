@@ -103,6 +103,45 @@ pub(super) struct HistoryPage {
     truncated: bool,
 }
 
+/// Events counted over time.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventStats {
+    /// What `counts` are told apart by: `type` or `serverId`.
+    #[schema(example = "type")]
+    by: String,
+    /// Where the first bucket begins, epoch ms.
+    #[schema(example = 1_763_786_400_000_i64)]
+    since: i64,
+    /// The range's end, which belongs to it, epoch ms.
+    #[schema(example = 1_763_790_000_000_i64)]
+    until: i64,
+    /// How long a bucket is, in milliseconds.
+    #[schema(example = 60_000)]
+    step: i64,
+    /// Events of all buckets.
+    #[schema(example = 981)]
+    total: u64,
+    /// Pruned or unreadable events are missing here.
+    #[schema(example = false)]
+    truncated: bool,
+    /// 1 to 3000 of them, without a hole.
+    buckets: Vec<EventBucket>,
+}
+
+/// One stretch of time.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EventBucket {
+    /// Where it begins, epoch ms.
+    #[schema(example = 1_763_786_400_000_i64)]
+    start: i64,
+    /// Events in it.
+    #[schema(example = 17)]
+    count: u64,
+    /// Of them, by type or server; what isn't named has none. Events without a server are in `count` alone.
+    #[schema(example = json!({"server_health_changed": 16, "grades.synced": 1}))]
+    counts: std::collections::BTreeMap<String, u64>,
+}
+
 /// An error, as RFC 9457 describes it. Further members tell more, such as the `step` of a conflict.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]

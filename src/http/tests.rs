@@ -687,6 +687,9 @@ async fn answers_are_what_the_description_says() {
         "/readyz",
         "/events/health",
         "/events/history",
+        "/stats/events",
+        "/stats/events?by=serverId&since=1d",
+        "/stats/events?step=1ms",
     ] {
         check(&document, "GET", path, &site.get(path).await);
     }

@@ -51,6 +51,7 @@ mod servers;
 mod snapshot;
 mod soak;
 mod state;
+mod stats;
 mod steps;
 mod storm;
 mod support;

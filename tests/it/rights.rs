@@ -463,6 +463,16 @@ fn asks(operation: &str) -> Option<(&'static [&'static str], Vec<Value>)> {
             Vec::new(),
         ),
         "GET /events/history" => (selections, Vec::new()),
+        "GET /stats/events" => (
+            &[
+                "",
+                "?by=serverId",
+                "?by=serverId&tag=site:canary-tag",
+                "?workflowId=canary-workflow",
+                "?type=server_*&step=1m",
+            ],
+            Vec::new(),
+        ),
         "GET /snapshot" => (
             &[
                 "",
