@@ -20,6 +20,7 @@ pub mod input;
 pub mod json;
 pub mod lighter;
 pub mod limit;
+pub mod past;
 pub mod pattern;
 pub mod position;
 pub mod probe;

@@ -15,6 +15,7 @@ mod heartbeats;
 mod history;
 mod layer;
 pub mod openapi;
+mod past;
 mod patterns;
 mod pieces;
 pub mod problem;
@@ -210,6 +211,7 @@ fn long_answers() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(history::routes())
         .merge(stats::routes())
+        .merge(past::routes())
         .merge(workflows::routes())
         .merge(servers::routes())
         .merge(status::routes())

@@ -108,10 +108,21 @@ fn needs(method: &Method, route: &str) -> Need {
         ("/metrics", true) => Need::ReadsEverything,
         ("/steps", true) => WORK,
         (
-            "/events" | "/events/{id}" | "/events/history" | "/events/stats"
-            | "/stats/events" | "/status"
-            | "/snapshot" | "/servers" | "/servers/{id}" | "/workflows" | "/workflows/{id}"
-            | "/patterns" | "/patterns/{name}",
+            "/events"
+            | "/events/{id}"
+            | "/events/history"
+            | "/events/stats"
+            | "/stats/events"
+            | "/servers/{id}/history"
+            | "/uptime"
+            | "/status"
+            | "/snapshot"
+            | "/servers"
+            | "/servers/{id}"
+            | "/workflows"
+            | "/workflows/{id}"
+            | "/patterns"
+            | "/patterns/{name}",
             true,
         ) => READ,
         ("/events" | "/events/broadcast", false) => {

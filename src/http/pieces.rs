@@ -21,9 +21,11 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use serde::Serialize;
 use tokio_stream::Stream;
 
 use super::{problem::Problem, turns::Turns};
+use crate::domain::Json;
 
 /// Bytes of a piece, roughly.
 pub(super) const PIECE: usize = 16 * 1024;
@@ -50,6 +52,26 @@ pub(super) trait Source: Send + 'static {
     /// How many pieces it is likely to take, as far as what was asked for tells. It waits as if it had had so many.
     fn expected(&self) -> u32 {
         0
+    }
+}
+
+/// An answer that is in memory as a whole, given out in pieces.
+pub(super) struct Whole(Bytes);
+
+impl Whole {
+    /// What this looks like as JSON.
+    pub(super) fn of<T: Serialize>(value: &T) -> Self {
+        Self(Json::of(value).as_str().to_owned().into())
+    }
+}
+
+impl Source for Whole {
+    fn next_piece(&mut self) -> io::Result<Piece> {
+        let bytes = self.0.split_to(self.0.len().min(PIECE));
+        Ok(Piece {
+            bytes,
+            more: !self.0.is_empty(),
+        })
     }
 }
 

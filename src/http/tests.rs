@@ -690,9 +690,18 @@ async fn answers_are_what_the_description_says() {
         "/stats/events",
         "/stats/events?by=serverId&since=1d",
         "/stats/events?step=1ms",
+        "/uptime",
+        "/uptime?since=2999-01-01T00:00:00Z",
     ] {
-        check(&document, "GET", path, &site.get(path).await);
+        let described = path.split('?').next().unwrap_or(path);
+        check(&document, "GET", described, &site.get(path).await);
     }
+    check(
+        &document,
+        "GET",
+        "/servers/{id}/history",
+        &site.get("/servers/s/history").await,
+    );
     check(
         &document,
         "GET",

@@ -34,6 +34,7 @@ mod million;
 mod numbers;
 mod old_log;
 mod opening;
+mod past;
 mod patience;
 mod patterns;
 mod payloads;

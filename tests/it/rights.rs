@@ -463,6 +463,16 @@ fn asks(operation: &str) -> Option<(&'static [&'static str], Vec<Value>)> {
             Vec::new(),
         ),
         "GET /events/history" => (selections, Vec::new()),
+        "GET /servers/{id}/history" => (&["", "?since=7d"], Vec::new()),
+        "GET /uptime" => (
+            &[
+                "",
+                "?since=7d",
+                "?tag=site:canary-tag",
+                "?serverId=canary-server,a",
+            ],
+            Vec::new(),
+        ),
         "GET /stats/events" => (
             &[
                 "",

@@ -124,16 +124,25 @@ async fn a_question_that_is_too_large_is_refused_with_the_mend() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(reply.json()["buckets"].as_array().map(Vec::len), Some(3000));
     let reply = hub.client.get("/stats/events?since=1h&until=2h").await;
-    assert_eq!((reply.status.as_u16(), reply.json()["type"].clone()), (422, json!("range-empty")));
+    assert_eq!(
+        (reply.status.as_u16(), reply.json()["type"].clone()),
+        (422, json!("range-empty"))
+    );
     let reply = hub.client.get("/stats/events?by=tool").await;
     assert_eq!(reply.status, 400);
-    assert!(reply.json()["detail"].as_str().is_some_and(|it| it.contains("type or serverId")));
+    assert!(
+        reply.json()["detail"]
+            .as_str()
+            .is_some_and(|it| it.contains("type or serverId"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_retention_took_out_of_the_range_is_told() {
     let hub = TestHub::start_with(|config| config.retention.events = 2000).await;
-    let items: Vec<Value> = (0..1000).map(|n| json!({"type": "a.b", "data": n})).collect();
+    let items: Vec<Value> = (0..1000)
+        .map(|n| json!({"type": "a.b", "data": n}))
+        .collect();
     for _ in 0..8 {
         assert_eq!(hub.client.post("/events", &json!(items)).await.status, 202);
     }
@@ -142,9 +151,16 @@ async fn what_retention_took_out_of_the_range_is_told() {
         hub.client.get("/stats/events?since=1h").await.json()["truncated"] == true
     })
     .await;
-    let newest = hub.client.get("/events/history?order=desc&limit=1").await.json();
+    let newest = hub
+        .client
+        .get("/events/history?order=desc&limit=1")
+        .await
+        .json();
     let after = newest["events"][0]["timestamp"].as_i64().expect("a time") + 1;
     let path = format!("/stats/events?since={after}&until={}", after + 1000);
     let stats = hub.client.get(&path).await.json();
-    assert_eq!((&stats["truncated"], &stats["total"]), (&json!(false), &json!(0)));
+    assert_eq!(
+        (&stats["truncated"], &stats["total"]),
+        (&json!(false), &json!(0))
+    );
 }
