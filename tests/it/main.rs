@@ -21,7 +21,6 @@ mod envelope;
 mod examples;
 mod faults;
 mod filters;
-mod fleet;
 mod gaps;
 mod gates;
 mod health;
