@@ -253,8 +253,14 @@ async function furnish(hub) {
   await hub.step('ok', 'fetch', { status: 'running', serverId: 'lms' });
   await hub.call('POST', '/workflows', { id: 'bad', name: 'Import', steps: ['load'] });
   await hub.step('bad', 'load', { status: 'failed', serverId: 'sis', error: 'disk is full' });
+  for (const instanceId of ['a1', 'b2']) {
+    await hub.call('POST', '/servers', { id: 'fs', name: 'Filesystem', transport: 'stdio', instances: 'many', instanceId, host: 'mac.local', pid: 71, client: { name: 'Claude Desktop', version: '1.2' } });
+  }
+  await hub.call('DELETE', '/servers/fs?instanceId=b2&reason=crashed&expected=false');
+  await hub.register('mail');
+  await hub.call('DELETE', '/servers/mail?reason=killed%20by%20signal%209&expected=false');
   const { ids } = await hub.emit('grades.synced', { course: 'algebra-1', grades: 28 }, 'lms');
-  return ['#/servers', '#/servers/sis', '#/workflows', '#/workflows/ok', '#/workflows/bad', '#/events', `#/events/${ids[0]}`, '#/integration'];
+  return ['#/servers', '#/servers/sis', '#/servers/fs', '#/servers/mail', '#/workflows', '#/workflows/ok', '#/workflows/bad', '#/events', `#/events/${ids[0]}`, '#/integration'];
 }
 
 journey('what the page made of the events is what a fresh page reads', {}, async ({ hub, page }) => {
