@@ -43,7 +43,7 @@ enum Known {
     /// No event of the range so far; how it is by the state.
     Nothing(Standing),
     /// Its past so far.
-    Begun(Past),
+    Begun(Box<Past>),
 }
 
 /// Pasts on their way through the log.
@@ -123,7 +123,7 @@ impl Reading {
                 break;
             };
             let first = self.search(&unsaid.server).map_err(io::Error::other)?;
-            let past = self.begin_past(first);
+            let past = Box::new(self.begin_past(first));
             self.servers.insert(unsaid.server, Known::Begun(past));
             self.range.after = unsaid.sequence - 1;
         }
@@ -136,7 +136,7 @@ impl Reading {
         let ended = servers.into_iter().map(|(id, known)| {
             let mut past = match known {
                 Known::Nothing(standing) => self.begin_past(standing),
-                Known::Begun(past) => past,
+                Known::Begun(past) => *past,
             };
             past.end(self.asked.until);
             (id, past)
@@ -184,7 +184,7 @@ impl Reading {
                 let sequence = record.sequence;
                 return Some(Unsaid { server, sequence });
             };
-            let past = self.begin_past(before);
+            let past = Box::new(self.begin_past(before));
             self.servers.insert(server.clone(), Known::Begun(past));
         }
         let Some(Known::Begun(past)) = self.servers.get_mut(&server) else {
