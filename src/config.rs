@@ -15,8 +15,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 
+use crate::probe::Allow;
 pub(crate) use cross::OPEN_BY_ACCIDENT;
 pub use docs::{effective, env_file, env_file_minimal, help, markdown};
+
 pub use report::{Mistake, Mistakes, Warning};
 pub use table::{SETTINGS, Setting};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Health.
     pub heartbeat: Heartbeat,
+    /// Servers that the hub asks itself.
+    pub probe: Probes,
     /// `INTEGRATION_DATA_DIR`: the log and all state; `None` (`:memory:`) keeps nothing.
     pub data_dir: Option<PathBuf>,
     /// `INTEGRATION_RETENTION_*`.
@@ -114,6 +118,17 @@ pub struct Heartbeat {
     pub disconnect_after: u32,
     /// `INTEGRATION_HEARTBEAT_RECOVER_AFTER`: heartbeats in a row.
     pub recover_after: u32,
+}
+
+/// Servers that the hub asks itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probes {
+    /// `INTEGRATION_SERVERS_FILE`: a file of servers as MCP clients have it.
+    pub servers_file: Option<PathBuf>,
+    /// `INTEGRATION_PROBE_ALLOW`: hosts that registrations may have asked.
+    pub allow: Allow,
+    /// `INTEGRATION_PROBE_CONCURRENCY`: probes at a time.
+    pub concurrency: usize,
 }
 
 /// What the log keeps, whichever bound is reached first.
@@ -309,6 +324,11 @@ impl Default for Config {
                 unhealthy_after: 3,
                 disconnect_after: 10,
                 recover_after: 2,
+            },
+            probe: Probes {
+                servers_file: None,
+                allow: Allow::default(),
+                concurrency: 64,
             },
             data_dir: Some(PathBuf::from("data")),
             retention: Retention {

@@ -76,6 +76,8 @@ struct Entry {
     asking: bool,
     /// Whether it counts as silent: its first heartbeat is missed, and none has come since.
     silent: bool,
+    /// It is probed and has sent no heartbeat of its own: none is missed.
+    quiet: bool,
     /// When its timer goes off, lease time.
     timer: u64,
     metrics: Option<Metrics>,
@@ -170,6 +172,10 @@ impl Leases {
         let (word, due_at) = match shard.get_mut(&instance.connection) {
             Some(entry) => {
                 self.renew(instance.connection, entry, heartbeat.metrics.as_ref(), now);
+                if std::mem::take(&mut entry.quiet) {
+                    let next = entry.lease.next_miss();
+                    self.set_timer(instance.connection, entry, next);
+                }
                 let differs = entry.lease.health() != instance.condition.lease;
                 let word = differs.then(|| self.word(&entry.lease, now));
                 (word, entry.due_at())
@@ -269,6 +275,50 @@ impl Leases {
         }
     }
 
+    /// A probe of this instance was answered, which is as good as a heartbeat.
+    pub fn answered(&self, instance: &Instance) {
+        let now = self.now();
+        let mut shard = self.shard(instance.connection);
+        let Some(entry) = shard.get_mut(&instance.connection) else {
+            return;
+        };
+        self.renew(instance.connection, entry, None, now);
+        if entry.lease.health() != instance.condition.lease && now.lease < entry.timer {
+            self.set_timer(instance.connection, entry, now.lease);
+        }
+    }
+
+    /// Whether the instance of this connection sends heartbeats of its own, and none is missed.
+    #[must_use]
+    pub fn beats(&self, connection: u64) -> bool {
+        let shard = self.shard(connection);
+        let entry = shard.get(&connection);
+        entry.is_some_and(|entry| !entry.quiet && entry.lease.missed() == 0)
+    }
+
+    /// A probe of this connection reached nobody: it counts among those that fell silent, as one that is asked every
+    /// `interval_ms`.
+    pub fn unreached(&self, connection: u64, interval_ms: u64) {
+        let now = self.now();
+        let mut shard = self.shard(connection);
+        let Some(entry) = shard.get_mut(&connection) else {
+            return;
+        };
+        if !entry.silent {
+            entry.silent = true;
+            // Those that are asked more rarely than heartbeats come fall silent over a longer time.
+            let grace = interval_ms.saturating_sub(self.rules.interval_ms);
+            let at = now.lease.saturating_add(grace);
+            self.timers.lock().suspicion.fell_silent(connection, at);
+        }
+    }
+
+    /// What the operator set that health depends on.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// The hub's doubt about itself, where it has one.
     #[must_use]
     pub fn suspect(&self) -> Option<SelfSuspect> {
@@ -327,7 +377,11 @@ impl Leases {
     fn insert(&self, connection: u64, mut entry: Entry) {
         let mut shard = self.shard(connection);
         self.drop_entry(connection, shard.remove(&connection));
-        entry.timer = entry.lease.next_miss();
+        entry.timer = if entry.quiet {
+            NEVER
+        } else {
+            entry.lease.next_miss()
+        };
         self.timers.lock().arm(connection, entry.timer);
         shard.insert(connection, entry);
         self.connected.fetch_add(1, Ordering::Relaxed);
@@ -352,7 +406,7 @@ impl Leases {
     }
 
     /// A connected instance registered again, perhaps under another name or with another interval.
-    fn registered_again(&self, instance: &Instance) {
+    fn registered_again(&self, instance: &Instance, is_probed: bool) {
         let now = self.now();
         let mut shard = self.shard(instance.connection);
         let Some(entry) = shard.get_mut(&instance.connection) else {
@@ -362,8 +416,11 @@ impl Leases {
         entry.lease.set_interval(instance.heartbeat_interval_ms);
         self.renew(instance.connection, entry, None, now);
         let healed = entry.lease.health() != instance.condition.lease;
+        entry.quiet &= is_probed;
         let next = if healed {
             now.lease
+        } else if entry.quiet {
+            NEVER
         } else {
             entry.lease.next_miss()
         };
@@ -411,8 +468,10 @@ impl Observer for Leases {
 
     fn renewed(&self, state: &State, server: &ServerId, instance: Option<&InstanceId>) {
         let server = state.servers.connected(server);
-        if let Some(instance) = server.and_then(|server| server.instances.get(instance)) {
-            self.registered_again(instance);
+        if let Some(server) = server
+            && let Some(instance) = server.instances.get(instance)
+        {
+            self.registered_again(instance, server.probe.is_some());
         }
     }
 }
@@ -426,6 +485,7 @@ impl Entry {
             due_from: now.wall,
             asking: false,
             silent: false,
+            quiet: server.probe.is_some(),
             timer: 0,
             metrics: None,
             lease,
@@ -447,5 +507,7 @@ impl Entry {
     }
 }
 
+/// When the timer of an instance goes off that owes no heartbeats.
+const NEVER: u64 = u64::MAX;
 /// Enough that 64 connections rarely meet in one.
 const SHARDS: usize = 64;

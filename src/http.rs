@@ -60,6 +60,7 @@ use crate::{
     hub::{Answer, Hub, IdempotencyKey},
     metrics::Metrics,
     readiness::Readiness,
+    rounds::Rounds,
     streams::Streams,
     words,
 };
@@ -76,6 +77,8 @@ pub struct Parts {
     pub hub: Hub,
     /// Who is due.
     pub leases: Arc<Leases>,
+    /// Who is asked.
+    pub rounds: Arc<Rounds>,
     /// Whether it can serve.
     pub readiness: Arc<Readiness>,
     /// What is counted.

@@ -38,7 +38,7 @@
 //! | [`domain`] | what is true of a fleet, and how it may change | `words` |
 //! | [`clock`] | wall time and monotonic time, to be moved in tests | nothing |
 //! | [`metrics`] | every metric's name | nothing |
-//! | [`config`] | the settings | `words` |
+//! | [`config`] | the settings | `words`, `probe` |
 //! | [`readiness`] | whether it takes work | nothing |
 //! | [`filter`] | what a reader wants | `words`, `domain` |
 //! | [`frame`] | an event as bytes on the wire | `domain` |
@@ -48,13 +48,14 @@
 //! | [`streams`] | the fan-out | `domain`, `filter`, `frame`, `event_log`, `tail`, `subscription`, `metrics` |
 //! | [`hub`] | the only writer | `domain`, `filter`, `event_log`, `tail`, `clock`, `metrics` |
 //! | [`health`], [`timers`] | what time alone makes due | `domain`, `hub`, `clock` |
+//! | [`rounds`] | asks every probed server in its time | `domain`, `hub`, `health`, `clock`, `metrics`, `probe`, `servers_file` |
 //! | [`door`] | who may come in, and how much they may ask for | `words`, `config`, `domain`, `filter`, `clock`, `metrics` |
 //! | [`http`], [`serve`](mod@serve) | requests and answers | `http`, all above |
 //! | [`client`] | the other side of the contract | nothing |
 //! | [`probe`] | asks an MCP server over HTTP | `domain` |
 //! | [`servers_file`] | MCP clients' files of servers | nothing |
 //! | [`wrap`] | stands in front of a stdio server, and reports it | `client` |
-//! | [`cli`] | the command line | `config`, `domain`, `probe`, `clock`, `event_log`, `door`, `serve`, `client`, `wrap`, `words` |
+//! | [`cli`] | the command line | `config`, `domain`, `probe`, `clock`, `event_log`, `door`, `serve`, `client`, `wrap`, `servers_file`, `words` |
 //!
 //! Only this module sees everything; it gives birth to every task and joins it.
 
@@ -74,6 +75,7 @@ pub mod hub;
 pub mod metrics;
 pub mod probe;
 pub mod readiness;
+pub mod rounds;
 pub mod serve;
 pub mod servers_file;
 pub mod streams;

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub timers_late: IntCounter,
     /// `timeback_limit_reached_total{limit}`: requests, streams and connections refused because a limit is reached.
     pub limit_reached: IntCounterVec,
+    /// `timeback_probe_seconds{server,verdict}`: how long servers took to answer a probe, or weren't waited for any longer.
+    pub probe_seconds: HistogramVec,
     /// `timeback_http_requests_total{route,method,status}`.
     pub requests: IntCounterVec,
     /// `timeback_http_request_seconds{route}`; streams count until their head.
@@ -154,6 +156,12 @@ impl Metrics {
                 "limit_reached_total",
                 "Requests, streams and connections refused because a limit is reached",
                 &["limit"],
+            )?,
+            probe_seconds: make.histograms_of(
+                "probe_seconds",
+                "Seconds that servers took to answer a probe",
+                &["server", "verdict"],
+                PROBES.to_vec(),
             )?,
             requests: make.counters(
                 "http_requests_total",
@@ -251,8 +259,18 @@ impl Maker<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
+        self.histograms_of(name, help, labels, LATENCIES.to_vec())
+    }
+
+    fn histograms_of(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> Result<HistogramVec, prometheus::Error> {
         let metric = HistogramVec::new(
-            HistogramOpts::from(options(name, help)).buckets(LATENCIES.to_vec()),
+            HistogramOpts::from(options(name, help)).buckets(buckets),
             labels,
         )?;
         self.registry.register(Box::new(metric.clone()))?;
@@ -265,6 +283,8 @@ fn options(name: &str, help: &str) -> Opts {
 }
 
 const POWERS_OF_TWO: [f64; 11] = [1., 2., 4., 8., 16., 32., 64., 128., 256., 512., 1024.];
+/// Few: there are as many of each as there are servers.
+const PROBES: [f64; 4] = [0.01, 0.1, 1., 10.];
 const LATENCIES: [f64; 14] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1., 2.5,
 ];

@@ -26,6 +26,7 @@ use crate::{
     hub::{self, Hub, HubThread, Idle, Observer, RecoveryError},
     metrics::Metrics,
     readiness::Readiness,
+    rounds::{self, Rounds},
     serve as accept,
     streams::{self, Closing, Streams},
     tail::{Tail, WINDOW_BYTES},
@@ -168,7 +169,19 @@ impl Server {
         } else {
             Vec::new()
         };
-        let thread = idle.start(startup, vec![leases.clone(), timers.clone(), gate])?;
+        let rounds = Arc::new(Rounds::new(
+            rounds::Settings {
+                allow: Arc::new(config.probe.allow.clone()),
+                concurrency: config.probe.concurrency,
+                file: config.probe.servers_file.clone().filter(|_| config.enabled),
+            },
+            hub.clock().clone(),
+            leases.clone(),
+            metrics.clone(),
+        ));
+        let observers: Vec<Arc<dyn Observer>> =
+            vec![leases.clone(), timers.clone(), rounds.clone(), gate];
+        let thread = idle.start(startup, observers)?;
 
         let stop_monitors = CancellationToken::new();
         let mut monitors = JoinSet::new();
@@ -179,6 +192,7 @@ impl Server {
         ));
         monitors.spawn(timers::watch(timers, hub.clone(), stop_monitors.clone()));
         monitors.spawn(hub::tick(hub.clone(), stop_monitors.clone()));
+        monitors.spawn(rounds.clone().watch(hub.clone(), stop_monitors.clone()));
 
         let drain_timeout = config.drain_timeout;
         let ends = streams.clone();
@@ -199,6 +213,7 @@ impl Server {
             config,
             hub,
             leases,
+            rounds,
             readiness,
             metrics,
             streams: streams.clone(),

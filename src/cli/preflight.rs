@@ -9,7 +9,7 @@ use std::path::Path;
 use super::run::bind;
 use crate::{
     config::{Config, Mistake},
-    door, event_log,
+    door, event_log, servers_file,
 };
 
 /// One thing that stands in a start's way.
@@ -43,6 +43,15 @@ pub(super) fn look(config: &Config, blamed: &[Mistake]) -> Vec<Finding> {
             kind: Kind::Setting,
         })
         .collect();
+    if let Some(path) = config
+        .probe
+        .servers_file
+        .as_deref()
+        .filter(|_| config.enabled)
+        && !is_blamed(SERVERS_FILE)
+    {
+        findings.extend(servers_file(path));
+    }
     // Switched off as a whole, nothing on the disk is touched.
     if let Some(directory) = config.data_dir.as_deref().filter(|_| config.enabled)
         && !is_blamed(DATA_DIR)
@@ -61,6 +70,16 @@ pub(super) fn look_into_log(config: &Config) -> Option<Mistake> {
     let directory = config.data_dir.as_deref().filter(|_| config.enabled)?;
     let wrong = event_log::tools::is_readable(directory).err()?;
     Some(Mistake::new(DATA_DIR, None, wrong.to_string()))
+}
+
+fn servers_file(path: &Path) -> Option<Finding> {
+    let read = std::fs::read_to_string(path).map_err(|error| error.to_string());
+    let read = read.and_then(|text| servers_file::read(&text).map_err(|error| error.to_string()));
+    let wrong = format!("{}: {}", path.display(), read.err()?);
+    Some(Finding {
+        mistake: Mistake::new(SERVERS_FILE, None, wrong),
+        kind: Kind::Setting,
+    })
 }
 
 fn data_dir(directory: &Path) -> Option<Finding> {
@@ -89,3 +108,4 @@ fn address(config: &Config) -> Option<Finding> {
 
 const HOST: &str = "INTEGRATION_SSE_HOST";
 const DATA_DIR: &str = "INTEGRATION_DATA_DIR";
+const SERVERS_FILE: &str = "INTEGRATION_SERVERS_FILE";

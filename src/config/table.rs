@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::probe::Allow;
+
 use super::{
     Config, JwksSource, LogFormat, Tls,
     value::{
@@ -553,6 +555,33 @@ pub const SETTINGS: &[Setting] = &[
         heartbeat.recover_after,
         |text| number(text, 1..=10_000),
         u32::to_string
+    ),
+    row!(
+        HEALTH,
+        "INTEGRATION_SERVERS_FILE",
+        "A file of MCP servers as MCP clients have it ({\"mcpServers\": …}), whose HTTP servers the hub asks itself. It is \
+         read again when it changes.",
+        probe.servers_file,
+        |text| path(text).map(Some),
+        |file: &Option<PathBuf>| file
+            .as_ref()
+            .map_or_else(String::new, |file| file.display().to_string())
+    ),
+    row!(
+        HEALTH,
+        "INTEGRATION_PROBE_ALLOW",
+        "Hosts, host:port or nets, comma separated, that a registration's probe may ask. Empty: none.",
+        probe.allow,
+        Allow::parse,
+        Allow::to_string
+    ),
+    row!(
+        HEALTH,
+        "INTEGRATION_PROBE_CONCURRENCY",
+        "How many servers are asked at a time.",
+        probe.concurrency,
+        |text| number(text, 1..=10_000),
+        usize::to_string
     ),
     row!(
         STORE,

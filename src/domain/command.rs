@@ -6,6 +6,7 @@ use super::{
     input::FieldError,
     json::Json,
     limit::Limit,
+    probe::{Probing, Verdict},
     server::{Mode, Note, Process},
 };
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub enum Command {
     Deregister(Deregister),
     /// What is heard of an instance's health.
     ChangeHealth(ChangeHealth),
+    /// What a probe found of a connected instance.
+    HearProbe(HearProbe),
     /// `POST /workflows`.
     StartWorkflow(Box<StartWorkflow>),
     /// `POST /workflows/{id}/steps/{step}`.
@@ -100,6 +103,12 @@ pub struct Register {
     /// The instance's process: `host`, `pid`, `client`.
     #[schema(ignore)]
     pub process: Process,
+    /// How the hub asks it itself, if it does.
+    #[schema(required = false, nullable)]
+    pub probe: Option<Probing>,
+    /// Told by a probe, of this connection: another one is left alone, and one that left stays away.
+    #[schema(ignore)]
+    pub learnt_of: Option<u64>,
     /// When the instance before it was last heard of, epoch ms, as the leases know: told where it is replaced.
     #[schema(ignore)]
     pub last_seen_at: Option<i64>,
@@ -145,6 +154,25 @@ pub struct ChangeHealth {
     pub last_seen_at: Option<i64>,
     /// The producer's own time.
     pub occurred_at: Option<i64>,
+}
+
+/// What a probe found of a connected instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HearProbe {
+    /// Whose instance.
+    pub server: ServerId,
+    /// Which one.
+    pub instance_id: Option<InstanceId>,
+    /// The connection that is meant; a newer one is left alone.
+    pub connection: u64,
+    /// What it found.
+    pub verdict: Verdict,
+    /// How bad that is by now.
+    pub health: Health,
+    /// Why, in words.
+    pub detail: String,
+    /// When the instance was last heard of, epoch ms.
+    pub last_seen_at: i64,
 }
 
 /// What a lease says.

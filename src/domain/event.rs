@@ -16,6 +16,7 @@ use super::{
     ids::{InstanceId, ServerId, WorkflowId},
     json::Json,
     position::Position,
+    probe::Probing,
     server::{Mode, Process},
 };
 
@@ -93,6 +94,9 @@ pub struct Private {
     /// `server_connected`, `server_updated`: what the instance tells of its process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<Process>,
+    /// `server_connected`, `server_updated`: how the hub asks the server itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probing>,
     /// `server_health_changed`: what is known of the instance that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,

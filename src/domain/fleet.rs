@@ -138,6 +138,7 @@ impl State {
             Command::Register(register) => self.servers.register(register, policy, at),
             Command::Deregister(deregister) => self.servers.deregister(deregister, at),
             Command::ChangeHealth(change) => self.servers.change_health(change, policy, now),
+            Command::HearProbe(heard) => Ok(self.servers.hear_probe(heard, policy)),
             Command::StartWorkflow(start) => self.workflows.start(start, &self.servers, policy, at),
             Command::ReportStep(report) => self.workflows.report(report, &self.servers, policy, at),
             Command::EndWorkflow(end) => self.workflows.end(end, &self.servers, policy, at),

@@ -30,6 +30,7 @@ use super::{
     fleet::Policy,
     health::{Condition, Report},
     ids::{InstanceId, ServerId},
+    probe::Probing,
     status::ServerCounts,
 };
 
@@ -94,6 +95,9 @@ pub struct Server {
     pub mode: Mode,
     /// Its instances: those that are connected, and those that were lost lately.
     pub instances: Instances,
+    /// How the hub asks it itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Arc<Probing>>,
 }
 
 /// A server as a snapshot keeps it, or kept it before servers had instances.
@@ -118,6 +122,7 @@ struct SavedServer {
     #[serde(default)]
     mode: Mode,
     instances: Option<Instances>,
+    probe: Option<Arc<Probing>>,
 }
 
 /// An instance that an event ends.
@@ -498,6 +503,7 @@ impl Server {
             lost: false,
             mode: event.what.private.instances.unwrap_or_default(),
             instances: lost,
+            probe: event.what.private.probe.clone().map(Arc::new),
         };
         server.instances.put(Instance::of(
             data.connection.instance_id.clone(),
@@ -536,6 +542,8 @@ impl Server {
         self.missed_heartbeats = 0;
         let private = &event.what.private;
         self.mode = private.instances.unwrap_or(self.mode);
+        self.probe = private.probe.clone().map(Arc::new);
+        let is_probed = self.probe.is_some();
         // Which one says so is told since there may be several.
         let told = private.instance.as_ref();
         let known = told.or_else(|| self.instances.only().and_then(|only| only.id.as_ref()));
@@ -548,6 +556,9 @@ impl Server {
             instance.missed_heartbeats = 0;
             if renames {
                 instance.id = named;
+            }
+            if !is_probed {
+                instance.condition.probe = None;
             }
             if let Some(process) = &private.process {
                 instance.process = process.clone();
@@ -565,6 +576,7 @@ impl Server {
             let silent = u64::try_from(event.timestamp - data.last_seen_at).unwrap_or_default();
             match data.reason.as_str() {
                 HEARTBEAT_TIMEOUT => format!("no heartbeat for {}", super::health::words(silent)),
+                PROBE_FAILED => format!("no answer to probes for {}", super::health::words(silent)),
                 reason => format!("ended unexpectedly: {reason}"),
             }
         });
@@ -645,6 +657,7 @@ fn condition_of(
     Condition {
         lease,
         report: Report::standing(said, own_words),
+        probe: None,
         cause: source,
     }
 }
@@ -684,6 +697,7 @@ impl From<SavedServer> for Server {
             protocol_version: saved.protocol_version,
             mode: saved.mode,
             instances,
+            probe: saved.probe,
         }
     }
 }

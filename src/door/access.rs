@@ -151,6 +151,7 @@ impl Access {
             Command::Register(register) => self.report_as(&register.id),
             Command::Deregister(gone) => self.report_as(&gone.server),
             Command::ChangeHealth(change) => self.report_as(&change.server),
+            Command::HearProbe(heard) => self.report_as(&heard.server),
             Command::ReportStep(report) => match &report.server {
                 // Whoever coordinates reports steps for anybody that it may name.
                 Some(server) if self.scopes.has(Scope::Coordinate) => {

@@ -77,6 +77,9 @@ impl Leases {
         for shard in &self.shards {
             for (connection, entry) in shard.lock().iter_mut() {
                 entry.lease.rewind(now.lease);
+                if entry.quiet {
+                    continue;
+                }
                 let next = entry.lease.next_miss();
                 if next < entry.timer {
                     self.set_timer(*connection, entry, next);

@@ -128,7 +128,14 @@ fn needs(method: &Method, route: &str) -> Need {
         ("/events" | "/events/broadcast", false) => {
             Need::AnyOf(&[Scope::Report, Scope::Coordinate, Scope::Admin])
         }
-        ("/servers" | "/servers/{id}" | "/servers/{id}/heartbeat" | "/heartbeats", false) => REPORT,
+        (
+            "/servers"
+            | "/servers/{id}"
+            | "/servers/{id}/heartbeat"
+            | "/servers/{id}/probe"
+            | "/heartbeats",
+            false,
+        ) => REPORT,
         ("/workflows/{id}/steps/{step}", false) => EITHER,
         (
             "/workflows"

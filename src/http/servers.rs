@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State as Shared, response::Response};
+use axum::{
+    extract::State as Shared,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use serde::{Deserialize, de::IntoDeserializer};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -17,8 +21,10 @@ use super::{
 };
 use crate::{
     domain::{
-        Command, InstanceId, Rejection, ServerId,
+        Command, FieldError, InstanceId, Rejection, ServerId,
         command::{Deregister, Register},
+        event::Health,
+        probe::ProbeView,
         server::{Server, ServerQuery, ServerView, from_event::check_reason},
     },
     filter::query::Query,
@@ -36,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(register, list))
         .routes(routes!(get, deregister))
+        .routes(routes!(probe))
 }
 
 /// Register a server
@@ -72,6 +79,12 @@ async fn register(
     let body = change.required()?;
     let new_id = || ServerId::from_uuid(uuid::Uuid::now_v7());
     let mut register = Register::parse(body, "", new_id)?;
+    guest.report_as(&register.id)?;
+    if let Some(probe) = &register.probe
+        && let Err(why) = app.rounds.admits(probe).await
+    {
+        return Err(Problem::invalid(vec![FieldError::new("/probe/url", why)]));
+    }
     let instance = register.instance_id.as_ref();
     register.last_seen_at = app
         .leases
@@ -227,10 +240,81 @@ async fn deregister(
     app.execute(&guest, command, None).await
 }
 
+/// What a probe found, and what that makes of the server.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ProbeAnswer {
+    /// Which server.
+    #[schema(value_type = String, example = "lms-server-001")]
+    id: ServerId,
+    /// `connected` or `disconnected`.
+    #[schema(example = "connected")]
+    status: &'static str,
+    /// Its verdict now, of which the probe is one part.
+    health: Health,
+    /// What was found.
+    #[serde(flatten)]
+    found: ProbeView,
+}
+
+/// Probe a server now
+///
+/// The answer is what was found, once it has become the server's health and description. A probe that is under way is
+/// waited for first. A server without `probe` isn't asked: `409` `server-not-probed`.
+#[utoipa::path(
+    post,
+    operation_id = "probe_server",
+    path = "/servers/{id}/probe",
+    tag = "servers",
+    params(("id" = String, Path, example = "lms-server-001")),
+    responses(
+        (status = 200, body = ProbeAnswer),
+        (status = 404, description = "`server-not-found`"),
+        (status = 409, description = "`server-not-probed`"),
+    )
+)]
+async fn probe(
+    Shared(app): Shared<App>,
+    guest: Guest,
+    PathId(id): PathId<ServerId>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    guest.report_as(&id)?;
+    let known = |app: &App| app.hub.state().servers.get(&id).cloned();
+    if known(&app).is_none() {
+        return Err(Rejection::ServerNotFound(id).into());
+    }
+    let found = app.rounds.ask(&app.hub, &id).await;
+    let (Some(found), Some(server)) = (found, known(&app)) else {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "server-not-probed",
+            "The server isn't probed",
+            format!(
+                "server {id} was registered without probe, or has left: register it with probe"
+            ),
+        ));
+    };
+    let view = view(&app, &server);
+    Ok(axum::Json(ProbeAnswer {
+        id,
+        status: view.status,
+        health: view.health,
+        found,
+    })
+    .into_response())
+}
+
 /// A server with what its leases say.
 pub(super) fn view(app: &App, server: &Server) -> ServerView {
     let leases = app.leases.views(server, app.hub.trouble().is_some());
-    server.view(&leases, app.hub.lived_ms())
+    let mut view = server.view(&leases, app.hub.lived_ms());
+    if view.probe.is_some()
+        && let Some(found) = app.rounds.view(&server.connection.id)
+    {
+        view.probe = Some(found);
+    }
+    view
 }
 
 fn read_filters(query: &Query) -> Result<ServerQuery, Problem> {

@@ -93,10 +93,21 @@ impl Site {
         };
         let streams = Streams::start(streams, tail, hub.reader().clone(), metrics.clone());
         let door = Door::open(&config, hub.clock(), &metrics).expect("a door");
+        let rounds = crate::rounds::Rounds::new(
+            crate::rounds::Settings {
+                allow: Arc::default(),
+                concurrency: 1,
+                file: None,
+            },
+            hub.clock().clone(),
+            leases.clone(),
+            metrics.clone(),
+        );
         let app = App::new(Parts {
             config,
             hub,
             leases,
+            rounds: Arc::new(rounds),
             readiness,
             metrics,
             streams: Arc::new(streams.expect("threads")),

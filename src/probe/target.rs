@@ -65,7 +65,8 @@ impl Target {
         }
         let port = match authority.port() {
             Some(port) => port.as_str().parse().map_err(|_| wrong())?,
-            None if authority.as_str().ends_with(':') => return Err(wrong()),
+            // A colon without a number that a port can be.
+            None if authority.as_str() != authority.host() => return Err(wrong()),
             None if tls => 443,
             None => 80,
         };

@@ -46,6 +46,7 @@ mod readme;
 mod resume;
 mod retention;
 mod rights;
+mod rounds;
 mod said;
 mod servers;
 mod snapshot;

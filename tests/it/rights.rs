@@ -530,6 +530,7 @@ fn asks(operation: &str) -> Option<(&'static [&'static str], Vec<Value>)> {
             ],
         ),
         "DELETE /servers/{id}" => (&["?instanceId=other", ""], Vec::new()),
+        "POST /servers/{id}/probe" => (none, vec![Value::Null]),
         "POST /servers/{id}/heartbeat" => (
             none,
             vec![

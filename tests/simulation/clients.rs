@@ -113,6 +113,8 @@ impl Clients {
                 Mode::One
             },
             process: Process::default(),
+            probe: None,
+            learnt_of: None,
             last_seen_at: None,
             occurred_at: None,
         }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::{Health, HealthSource};
+use crate::domain::{
+    event::{Health, HealthSource},
+    probe::{ProbeWord, Verdict},
+};
 
 /// What is known of an instance's health, and kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +18,10 @@ pub struct Condition {
     pub lease: Health,
     /// What it says of itself.
     pub report: Report,
-    /// Which of the two changed last, for the evidence.
+    /// What probes say of it, if it is probed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Box<ProbeWord>>,
+    /// Which of them changed last, for the evidence.
     pub cause: HealthSource,
 }
 
@@ -40,16 +46,58 @@ impl Default for Condition {
         Self {
             lease: Health::Healthy,
             report: Report::standing(Health::Healthy, None),
+            probe: None,
             cause: HealthSource::Lease,
         }
     }
 }
 
 impl Condition {
-    /// The verdict: the worse of lease and report.
+    /// The verdict: the worst of lease, report and probe.
     #[must_use]
     pub fn verdict(&self) -> Health {
-        self.lease.max(self.report.health)
+        self.lease.max(self.report.health).max(self.probed())
+    }
+
+    fn probed(&self) -> Health {
+        self.probe
+            .as_ref()
+            .map_or(Health::Healthy, |word| word.report.health)
+    }
+
+    /// A probe says something, perhaps the same as before.
+    pub fn hear_probe(
+        &mut self,
+        verdict: Verdict,
+        health: Health,
+        detail: &str,
+        recover_after: u32,
+    ) {
+        let mut word = self
+            .probe
+            .take()
+            .unwrap_or_else(|| Box::new(ProbeWord::well()));
+        if word.take(verdict, health, detail, recover_after) {
+            self.cause = HealthSource::Probe;
+        }
+        self.probe = (*word != ProbeWord::well()).then_some(word);
+    }
+
+    /// What the probe says, if it speaks for the verdict.
+    fn probes_word(&self) -> Option<(&'static str, Option<String>)> {
+        let others = self.lease.max(self.report.health);
+        let is_alone = self.probed() > others;
+        let is_last = self.probed() == others && self.cause == HealthSource::Probe;
+        if !(is_alone || is_last) {
+            return None;
+        }
+        Some(match &self.probe {
+            Some(word) if word.report.health != Health::Healthy => {
+                let detail = word.report.detail.as_deref().map(str::to_owned);
+                (word.verdict.as_str(), detail)
+            }
+            _ => ("probe_answered", Some("it answers probes again".to_owned())),
+        })
     }
 
     /// The lease says something, perhaps the same as before.
@@ -84,6 +132,9 @@ impl Condition {
         &self,
         lease_words: Option<&str>,
     ) -> (&'static str, HealthSource, Option<String>) {
+        if let Some((reason, detail)) = self.probes_word() {
+            return (reason, HealthSource::Probe, detail);
+        }
         if !self.is_leases_word() {
             let words = self.report.words();
             return ("reported", HealthSource::Itself, Some(words));
@@ -111,7 +162,12 @@ impl Report {
     /// Takes another one in; whether another health stands now. A worse one counts at once; a better one by
     /// `recover_after` reports in a row that are better than the standing one (the worst of them then stands), whatever
     /// the time between them: it is the server that says so.
-    fn take(&mut self, health: Health, detail: Option<&str>, recover_after: u32) -> bool {
+    pub(in crate::domain) fn take(
+        &mut self,
+        health: Health,
+        detail: Option<&str>,
+        recover_after: u32,
+    ) -> bool {
         if health >= self.health {
             let is_worse = health > self.health;
             self.better = 0;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    HEARTBEAT_TIMEOUT, Instance, Instances, Mode, Note, Process, REPLACED, Server, Servers,
-    is_expected,
+    HEARTBEAT_INTERVAL_MS, HEARTBEAT_TIMEOUT, Instance, Instances, Mode, Note, Process, REPLACED,
+    Server, Servers, is_expected,
 };
 use crate::domain::{
     command::{Decision, Deregister, Register, Rejection, Reply},
@@ -15,6 +15,7 @@ use crate::domain::{
     fleet::{Moment, Policy},
     ids::InstanceId,
     limit::Limit,
+    probe::Probing,
 };
 
 /// The `reason` of an instance that is new.
@@ -44,9 +45,21 @@ impl Servers {
         at: Moment,
     ) -> Result<Decision, Rejection> {
         let known = self.get(&register.id);
-        let interval_ms = register
-            .heartbeat_interval_ms
-            .unwrap_or(policy.heartbeat_interval_ms);
+        if let Some(meant) = register.learnt_of {
+            let is_there = known.is_some_and(|server| {
+                server.connected_sequence == meant && (server.is_connected() || server.lost)
+            });
+            if !is_there {
+                return Ok(Decision::nothing(Reply::Done));
+            }
+        }
+        let kept = known.and_then(|server| server.kept_of_probe(register));
+        let register = kept.as_ref().unwrap_or(register);
+        let interval_ms = register.heartbeat_interval_ms.unwrap_or_else(|| {
+            let probed = register.probe.as_ref().map(|probe| probe.interval_ms);
+            let probed = probed.map(|ms| ms.min(*HEARTBEAT_INTERVAL_MS.end()));
+            probed.unwrap_or(policy.heartbeat_interval_ms)
+        });
         if let Some(instance) = &register.instance_id
             && self.farewells.holds(&register.id, instance, at.lived)
         {
@@ -190,6 +203,35 @@ struct Going<'a> {
 }
 
 impl Server {
+    /// A registration of a server that probes have learnt something of, with what they learnt: it says again what it
+    /// said before, which isn't news. `None`: it is taken as it is.
+    fn kept_of_probe(&self, register: &Register) -> Option<Register> {
+        let before = self.probe.as_deref()?;
+        let probe = register.probe.as_ref()?;
+        let given = before.given.clone()?;
+        if register.learnt_of.is_some() || before.url != probe.url {
+            return None;
+        }
+        let is_same_name = register.name == given;
+        let known = &self.connection;
+        Some(Register {
+            name: if is_same_name {
+                known.name.clone()
+            } else {
+                register.name.clone()
+            },
+            transport: known.transport,
+            version: known.version.clone(),
+            protocol_version: self.protocol_version.clone(),
+            capabilities: known.capabilities.clone(),
+            probe: Some(Probing {
+                given: Some(register.name.clone()),
+                ..probe.clone()
+            }),
+            ..register.clone()
+        })
+    }
+
     fn place_of(&self, register: &Register) -> Place<'_> {
         let named = register.instance_id.as_ref();
         let exact = self.instances.get(named);
@@ -473,6 +515,7 @@ fn connected(register: &Register, interval_ms: u64, before: Option<&Server>) -> 
 fn described(register: &Register, interval_ms: u64, data: EventData) -> NewEvent {
     let private = Private {
         heartbeat_interval_ms: Some(interval_ms),
+        probe: register.probe.clone(),
         ..Private::default()
     };
     let tags = Arc::new(register.tags.clone());
@@ -519,6 +562,13 @@ fn changes(
         (
             "protocolVersion",
             server.protocol_version != register.protocol_version,
+        ),
+        (
+            "probe",
+            match (server.probe.as_deref(), &register.probe) {
+                (Some(old), Some(new)) => !old.asks_as(new),
+                (old, new) => old.is_some() != new.is_some(),
+            },
         ),
     ]
     .into_iter()

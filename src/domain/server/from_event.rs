@@ -94,6 +94,14 @@ fn register(
     }
     // Where neither place names it, the mistake is noted above and this id is never used.
     let id = server.unwrap_or_else(|| ServerId::from_uuid(uuid::Uuid::nil()));
+    if connection
+        .get("probe")
+        .is_some_and(|probe| !probe.is_null())
+    {
+        let detail = "is taken by POST /servers alone, which checks whether it may be asked";
+        let pointer = format!("{pointer}/probe");
+        fields.absorb::<()>(Err(vec![FieldError::new(pointer, detail)]));
+    }
     let read = fields.absorb(Register::parse(connection, &pointer, || id));
     let register = read.map(|register| Register {
         occurred_at: occurred_at.or(register.occurred_at),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Instance, Instances, Mode, Note, Server, Servers};
 use crate::domain::{
-    command::{ChangeHealth, Decision, Rejection, Reply},
+    command::{ChangeHealth, Decision, HearProbe, Rejection, Reply},
     event::{EventData, Health, HealthSource, NewEvent, Private, ServerHealthChanged},
     fleet::Policy,
     ids::InstanceId,
@@ -65,6 +65,50 @@ impl Servers {
                 note: Some(Box::new(note)),
             },
         })
+    }
+
+    /// The same of what a probe found; of a connection that is over, nothing.
+    pub(in crate::domain) fn hear_probe(&self, heard: &HearProbe, policy: &Policy) -> Decision {
+        let nothing = || Decision::nothing(Reply::Done);
+        let Some(server) = self.connected(&heard.server) else {
+            return nothing();
+        };
+        let instance = server.instances.get(heard.instance_id.as_ref());
+        let Some(instance) = instance.filter(|instance| instance.connection == heard.connection)
+        else {
+            return nothing();
+        };
+        let mut condition = instance.condition.clone();
+        let HearProbe {
+            verdict,
+            health,
+            detail,
+            ..
+        } = heard;
+        condition.hear_probe(*verdict, *health, detail, policy.recover_after);
+        let health = condition.verdict();
+        if condition == instance.condition {
+            return Decision::nothing(Reply::Heard { health, note: None });
+        }
+        let heard = Instance {
+            last_seen_at: heard.last_seen_at,
+            condition,
+            ..Instance::clone(instance)
+        };
+        let note = Note::Condition {
+            server: server.connection.id.clone(),
+            instance: heard.id.clone(),
+            connection: heard.connection,
+            condition: heard.condition.clone(),
+            lease_words: heard.lease_words.clone(),
+        };
+        Decision {
+            events: server.turned(&heard).into_iter().collect(),
+            reply: Reply::Heard {
+                health,
+                note: Some(Box::new(note)),
+            },
+        }
     }
 
     /// Whose health it is; `None` where a lease speaks of a connection that is over.

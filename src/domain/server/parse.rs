@@ -2,13 +2,14 @@
 
 use serde::de::DeserializeOwned;
 
-use super::{HEARTBEAT_INTERVAL_MS, Process};
+use super::{HEARTBEAT_INTERVAL_MS, Mode, Process};
 use crate::domain::{
     command::Register,
     event::{Capabilities, Tags, Transport},
     ids::ServerId,
     input::{FieldError, Fields, IGNORED, Nested, Shape, kept},
     json::{Json, JsonRef},
+    probe::Probing,
 };
 
 /// Longest name, in bytes.
@@ -45,21 +46,25 @@ impl Register {
             "host",
             "pid",
             "client",
+            "probe",
             "occurredAt",
         ],
-        nested: &[(
-            "capabilities",
-            Nested::One(&Shape {
-                members: &["tools", "resources", "prompts"],
-                nested: &[],
-                fate: IGNORED,
-            }),
-        )],
+        nested: &[
+            (
+                "capabilities",
+                Nested::One(&Shape {
+                    members: &["tools", "resources", "prompts"],
+                    nested: &[],
+                    fate: IGNORED,
+                }),
+            ),
+            ("probe", Nested::One(&Probing::SHAPE)),
+        ],
         fate: IGNORED,
     };
 
     /// Reads `{id?, name, transport, url?, version?, protocolVersion?, capabilities?, tags?, metadata?, heartbeatIntervalMs?,
-    /// instanceId?, instances?, host?, pid?, client?, occurredAt?}`, which stands at `base` in the body. `new_id` is for
+    /// instanceId?, instances?, host?, pid?, client?, probe?, occurredAt?}`, which stands at `base` in the body. `new_id` is for
     /// one that names none.
     /// Other fields are left alone.
     ///
@@ -102,6 +107,16 @@ impl Register {
         let instance_id = fields.parsed("instanceId");
         let instances = word(&mut fields, "instances", "one or many").unwrap_or_default();
         let process = process(&mut fields);
+        let probe = fields.get("probe").and_then(|probe| {
+            let read = Probing::parse(probe, &fields.pointer("probe"), url.as_deref(), transport);
+            fields.absorb(read)
+        });
+        if probe.is_some() && instances == Mode::Many {
+            fields.wrong(
+                "probe",
+                "asks one server, not one of many instances: leave out instances, or the probe",
+            );
+        }
         let occurred_at = fields.time("occurredAt");
         let read = id
             .zip(name)
@@ -120,6 +135,8 @@ impl Register {
                 instance_id,
                 instances,
                 process,
+                probe,
+                learnt_of: None,
                 last_seen_at: None,
                 occurred_at,
             });

@@ -9,6 +9,7 @@ use crate::domain::{
     event::{Connection, Health, Tags},
     ids::{InstanceId, ServerId},
     json::{Json, Number},
+    probe::ProbeView,
 };
 
 /// What a server last measured of itself, by name, each number as it was written.
@@ -147,6 +148,10 @@ pub struct ServerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<std::collections::BTreeMap<String, f64>>)]
     pub metrics: Option<Metrics>,
+    /// What the hub's last probe of it found, if it is probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub probe: Option<ProbeView>,
 }
 
 impl Server {
@@ -219,6 +224,7 @@ impl Server {
             connection: self.connection.clone(),
             tags: Tags::clone(&self.tags),
             metrics,
+            probe: self.probe.as_deref().map(ProbeView::unasked),
         }
     }
 }
