@@ -4,9 +4,12 @@
 //! commands for people in a terminal know a few more.
 
 mod healthcheck;
+mod import;
 mod key;
 mod log;
 mod man;
+#[cfg(feature = "client")]
+mod mcp;
 mod pinned;
 mod preflight;
 mod probe;
@@ -49,6 +52,9 @@ enum Action {
     #[cfg(all(unix, feature = "client"))]
     Wrap(wrap::Wrap),
     Probe(probe::Probe),
+    #[cfg(feature = "client")]
+    Mcp(mcp::Mcp),
+    Import(import::Import),
     /// Make, list and revoke API keys.
     Key {
         #[command(subcommand)]
@@ -103,6 +109,9 @@ pub fn main() -> ExitCode {
         #[cfg(all(unix, feature = "client"))]
         Action::Wrap(wrap) => wrap::run(wrap),
         Action::Probe(probe) => probe::run(&probe),
+        #[cfg(feature = "client")]
+        Action::Mcp(mcp) => mcp::run(&mcp),
+        Action::Import(import) => import::run(&import),
         Action::Key { action } => key::run(action),
         Action::Log { action } => log::run(action),
         Action::Completions { shell } => {

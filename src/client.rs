@@ -346,6 +346,18 @@ impl Client {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<(StatusCode, Incoming), ClientError> {
+        let answer = self.exchange(method, path, headers, body).await?;
+        Ok((answer.status(), answer.into_body()))
+    }
+
+    /// One request as it is, and whatever comes back.
+    pub(crate) async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<http::Response<Incoming>, ClientError> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = format!("{}{path}", self.base)
@@ -357,12 +369,10 @@ impl Client {
                 .headers_mut()
                 .insert(header::AUTHORIZATION, authorization.clone());
         }
-        let answer = self
-            .http
+        self.http
             .request(request)
             .await
-            .map_err(|error| self.unreachable(root_cause(&error)))?;
-        Ok((answer.status(), answer.into_body()))
+            .map_err(|error| self.unreachable(root_cause(&error)))
     }
 
     fn unreachable(&self, cause: String) -> ClientError {

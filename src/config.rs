@@ -27,6 +27,8 @@ pub use table::{SETTINGS, Setting};
 pub struct Config {
     /// `INTEGRATION_ENABLED`: all of it.
     pub enabled: bool,
+    /// `INTEGRATION_MCP`: the hub as an MCP server.
+    pub mcp: bool,
     /// Flags of patterns, where set: `INTEGRATION_EVENT_DRIVEN` and its like. `None`: not set.
     pub patterns: PatternFlags,
     /// Where it listens.
@@ -306,6 +308,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             enabled: true,
+            mcp: true,
             patterns: PatternFlags::default(),
             listen: Listen {
                 host: "127.0.0.1".to_owned(),

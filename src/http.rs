@@ -14,11 +14,13 @@ mod guard;
 mod heartbeats;
 mod history;
 mod layer;
+mod mcp;
 pub mod openapi;
 mod past;
 mod patterns;
 mod pieces;
 pub mod problem;
+mod registry;
 mod servers;
 mod shapes;
 pub mod snapshot;
@@ -100,6 +102,8 @@ pub struct Shared {
     makers: Makers,
     /// What readers of one snapshot share.
     plans: Plans,
+    /// Sessions of MCP clients.
+    sessions: mcp::Sessions,
 }
 
 impl std::ops::Deref for App {
@@ -121,6 +125,17 @@ impl App {
         command: Command,
         key: Option<IdempotencyKey>,
     ) -> Result<Answered, Problem> {
+        let answer = self.carry_out(access, command, key).await?;
+        Ok(Answered::new(answer, self.makers()))
+    }
+
+    /// The same, with the answer as it may be shown.
+    async fn carry_out(
+        &self,
+        access: &Access,
+        command: Command,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Answer, Problem> {
         access.permits(&command)?;
         let sight = access.sight_of(&command);
         let done = self
@@ -128,7 +143,7 @@ impl App {
             .execute_for(access.name.clone(), command, key)
             .await;
         let answer = done.map_err(|error| Problem::told(error, access))?;
-        let answer = match (&sight, &answer.body) {
+        Ok(match (&sight, &answer.body) {
             (Sight::Part(_), Some(Told::Workflow(_))) => {
                 let narrowed = move || Answer {
                     body: answer.body.map(|told| sight.shown(told)),
@@ -140,8 +155,7 @@ impl App {
                 body: answer.body.map(|told| sight.shown(told)),
                 ..answer
             },
-        };
-        Ok(Answered::new(answer, self.makers()))
+        })
     }
 
     /// Seals `nextCursor` of a list: the place may be one that its reader may not see. `None` where the system gives no
@@ -177,6 +191,11 @@ impl App {
         &self.0.plans
     }
 
+    /// Sessions of MCP clients.
+    fn sessions(&self) -> &mcp::Sessions {
+        &self.0.sessions
+    }
+
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
@@ -188,6 +207,7 @@ impl App {
             bodies,
             makers: Makers::default(),
             plans: Plans::default(),
+            sessions: mcp::Sessions::default(),
         }))
     }
 
@@ -205,6 +225,7 @@ fn table() -> OpenApiRouter<App> {
         .merge(patterns::routes())
         .merge(heartbeats::routes())
         .merge(gate::routes())
+        .merge(mcp::routes())
         .merge(long_answers())
 }
 
@@ -217,6 +238,7 @@ fn long_answers() -> OpenApiRouter<App> {
         .merge(past::routes())
         .merge(workflows::routes())
         .merge(servers::routes())
+        .merge(registry::routes())
         .merge(status::routes())
         .merge(openapi::routes())
         .layer(CompressionLayer::new())

@@ -5,11 +5,14 @@
 //! [`Endpoint::filled`] puts in what `${VAR}` and `${env:VAR}` stand for, so that whoever writes the file again keeps
 //! the names, and never the secrets. Errors name members and variables, never values.
 
+mod edit;
 mod plain;
 
 use std::fmt;
 
 use serde_json::{Map, Value};
+
+pub use edit::{Wrapped, wrap};
 
 /// One server of the file.
 #[derive(Debug, Clone, PartialEq)]

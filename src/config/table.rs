@@ -148,6 +148,14 @@ pub const SETTINGS: &[Setting] = &[
         flag,
         bool::to_string
     ),
+    row!(
+        GATES,
+        "INTEGRATION_MCP",
+        "The hub as an MCP server at /mcp, for agents.",
+        mcp,
+        flag,
+        bool::to_string
+    ),
     pattern!(
         "INTEGRATION_EVENT_DRIVEN",
         "The pattern event_driven, events as a whole. Off: servers and workflows are still tracked and \

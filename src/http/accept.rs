@@ -8,6 +8,11 @@ pub(super) fn prefers(headers: &HeaderMap, wanted: &str, other: &str) -> bool {
     wanted.is_named && wanted.thousandths > 0 && wanted.thousandths >= other.thousandths
 }
 
+/// Whether a media type is taken at all; without a word, any is.
+pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    !headers.contains_key(ACCEPT) || weight(headers, media).thousandths > 0
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Weight {
     /// How closely a range names it: not at all, `*/*`, `type/*`, by name.

@@ -22,7 +22,7 @@ use crate::{
         health::Heartbeat,
     },
     health::Beat,
-    hub::{HubError, IdempotencyKey, Named},
+    hub::{Answer, HubError, IdempotencyKey, Named},
 };
 
 /// `POST /events` and its alias.
@@ -57,7 +57,16 @@ async fn publish(
     guest: Guest,
     change: RawChange,
 ) -> Result<Answered, Problem> {
-    require_events(&app)?;
+    let answer = append(&app, &guest, change).await?;
+    Ok(Answered::new(answer, app.makers()))
+}
+
+/// Carries out what a body asks for.
+///
+/// # Errors
+/// Why not.
+pub(super) async fn append(app: &App, guest: &Guest, change: RawChange) -> Result<Answer, Problem> {
+    require_events(app)?;
     let Body {
         asked,
         is_batch,
@@ -70,7 +79,7 @@ async fn publish(
         commands.push(match asked {
             Asked::Command(command) => {
                 guest.permits(&command)?;
-                with_lease(&app, command)
+                with_lease(app, command)
             }
             Asked::Heartbeat(server, heartbeat) => {
                 guest.report_as(&server)?;
@@ -87,20 +96,20 @@ async fn publish(
             } else {
                 "/id".to_owned()
             };
-            name(&guest, origin, pointer)
+            name(guest, origin, pointer)
         });
         (command, named)
     });
     let named = named.collect();
     let by = guest.name.clone();
     let answer = app.hub.execute_named_for(by, named, change.key).await;
-    let answer = answer.map_err(|error| refused(error, is_batch, &guest))?;
+    let answer = answer.map_err(|error| refused(error, is_batch, guest))?;
     if !answer.replayed {
         for (server, heartbeat) in beats {
-            renew(&app, &guest, &server, heartbeat).await;
+            renew(app, guest, &server, heartbeat).await;
         }
     }
-    Ok(Answered::new(answer, app.makers()).with(warnings))
+    Ok(answer.with(warnings))
 }
 
 /// The name of an event from elsewhere. Names of different callers never meet, as their idempotency keys don't.

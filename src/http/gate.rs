@@ -105,6 +105,8 @@ fn needs(method: &Method, route: &str) -> Need {
         ("/session", false) if method == Method::POST => Need::Known,
         // Whoever holds a session that has ended may still be rid of its cookie.
         ("/session", false) => Need::Nothing,
+        // What a tool takes follows from the tool.
+        ("/mcp", _) => Need::Known,
         ("/metrics", true) => Need::ReadsEverything,
         ("/steps", true) => WORK,
         (
@@ -122,7 +124,9 @@ fn needs(method: &Method, route: &str) -> Need {
             | "/workflows"
             | "/workflows/{id}"
             | "/patterns"
-            | "/patterns/{name}",
+            | "/patterns/{name}"
+            | "/v0.1/servers"
+            | "/v0.1/servers/{name}/versions/latest",
             true,
         ) => READ,
         ("/events" | "/events/broadcast", false) => {
@@ -256,13 +260,9 @@ fn check_origin(app: &App, request: &Parts) -> Result<(), Box<Problem>> {
         .and_then(|origin| origin.to_str().ok())
         .unwrap_or_default();
     let encrypted = request.extensions.get::<Encrypted>().is_some();
-    let listed = app
-        .config
-        .web
-        .cors_origins
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(origin));
-    if listed || is_own_origin(origin, host(&request.headers, &request.uri), encrypted) {
+    if is_listed(app, origin)
+        || is_own_origin(origin, host(&request.headers, &request.uri), encrypted)
+    {
         return Ok(());
     }
     Err(Box::new(Problem::new(
@@ -271,6 +271,24 @@ fn check_origin(app: &App, request: &Parts) -> Result<(), Box<Problem>> {
         "The door is closed to this request",
         "a change by cookie needs an Origin that is this hub's own, or listed in INTEGRATION_SSE_CORS_ORIGINS",
     )))
+}
+
+/// Whether a request comes from a page of ours, or of an origin that is listed.
+pub(super) fn is_own_or_listed(app: &App, request: &Request) -> bool {
+    let origin = request.headers().get(ORIGIN);
+    let origin = origin
+        .and_then(|origin| origin.to_str().ok())
+        .unwrap_or_default();
+    let encrypted = request.extensions().get::<Encrypted>().is_some();
+    is_listed(app, origin)
+        || is_own_origin(origin, host(request.headers(), request.uri()), encrypted)
+}
+
+fn is_listed(app: &App, origin: &str) -> bool {
+    let listed = &app.config.web.cors_origins;
+    listed
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(origin))
 }
 
 /// Refuses an answer that took its time to somebody whose rights have ended since.

@@ -26,10 +26,11 @@ use crate::{
 };
 
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "last-event-id, authorization, idempotency-key, content-type, cache-control, traceparent, tracestate, baggage",
+    "last-event-id, authorization, idempotency-key, content-type, cache-control, traceparent, tracestate, baggage, \
+     mcp-protocol-version, mcp-session-id, mcp-method, mcp-name",
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "last-event-id, idempotency-replayed, retry-after, limit-reached, location",
+    "last-event-id, idempotency-replayed, retry-after, limit-reached, location, mcp-session-id",
 );
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 const READING_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");

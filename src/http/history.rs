@@ -26,14 +26,14 @@ use super::{
     accept::prefers,
     events::require_events,
     gate::Guest,
-    pieces::{ALL, PIECE},
+    pieces::{ALL, PIECE, Source as _},
     problem::Problem,
     shapes::{Envelope, HistoryPage},
     status::json_response,
 };
 use crate::{
-    domain::Position,
-    event_log::{Item, Located, LogInfo, LogReader, Order, ReadRange, Scanned},
+    domain::{Json, Position},
+    event_log::{Item, Located, LogInfo, LogReader, Order, ReadError, ReadRange, Scanned},
     filter::{Filter, Selection, parse::SELECTION, query::Query, start::parse_time},
     frame::write_envelope,
 };
@@ -124,6 +124,41 @@ async fn history(
         .headers_mut()
         .insert(VARY, HeaderValue::from_static("accept"));
     Ok(response)
+}
+
+/// A page of events as values, for an answer that isn't sent as it is.
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Events {
+    pub(super) events: Vec<Json>,
+    pub(super) next_cursor: Option<String>,
+    pub(super) truncated: bool,
+}
+
+/// Reads the page that a query asks for, as `GET /events/history` gives it.
+///
+/// # Errors
+/// Where the query can't be meant, or the log not be read.
+pub(super) async fn read_page(app: &App, guest: &Guest, query: Query) -> Result<Events, Problem> {
+    let reader = app.hub.reader().clone();
+    let (now, grant) = (app.hub.clock().wall_ms(), guest.grant.clone());
+    let read = move || {
+        let mut wanted = Wanted::parse(&query, &*reader, now)?;
+        wanted.filter.grant = grant;
+        let mut page = Page::new(reader, wanted);
+        let mut text = Vec::new();
+        loop {
+            let piece = page
+                .next_piece()
+                .map_err(|error| ReadError(error.to_string()))?;
+            text.extend_from_slice(&piece.bytes);
+            if !piece.more {
+                break;
+            }
+        }
+        serde_json::from_slice(&text).map_err(|error| ReadError(error.to_string()).into())
+    };
+    app.makers().turn(0, read).await?
 }
 
 /// One event

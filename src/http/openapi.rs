@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         (name = "workflows", description = "Start workflows, claim and report their steps"),
         (name = "patterns", description = "Switch ways of working together on and off"),
         (name = "state", description = "Read the whole"),
+        (name = "mcp", description = "The hub as an MCP server, and as a registry of them"),
         (name = "operation", description = "Probes and metrics"),
     )
 )]

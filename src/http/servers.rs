@@ -134,13 +134,8 @@ async fn list(Shared(app): Shared<App>, guest: Guest, query: Query) -> Result<Re
     let (state, makers) = (app.hub.state(), app.makers().clone());
     let seal = app.sealer(CURSORS);
     let find = move || {
-        // What the log can't take is shown all the same, and so it is what is asked for.
-        let shown = |server: &Server| match app.hub.trouble() {
-            Some(_) if !wanted.health.is_empty() => view(&app, server).health,
-            _ => server.shown_health(),
-        };
         let is_wanted = |server: &Arc<Server>| {
-            wanted.matches(server, shown(server)) && guest.sees_server(server)
+            wanted.matches(server, shown(&app, &wanted, server)) && guest.sees_server(server)
         };
         match look(state.servers.after(after.as_ref()), is_wanted) {
             Looked::At(server) => {
@@ -305,6 +300,14 @@ async fn probe(
     .into_response())
 }
 
+/// The health that a list goes by. What the log can't take is shown all the same, and so it is what is asked for.
+pub(super) fn shown(app: &App, wanted: &ServerQuery, server: &Server) -> Health {
+    match app.hub.trouble() {
+        Some(_) if !wanted.health.is_empty() => view(app, server).health,
+        _ => server.shown_health(),
+    }
+}
+
 /// A server with what its leases say.
 pub(super) fn view(app: &App, server: &Server) -> ServerView {
     let leases = app.leases.views(server, app.hub.trouble().is_some());
@@ -317,7 +320,7 @@ pub(super) fn view(app: &App, server: &Server) -> ServerView {
     view
 }
 
-fn read_filters(query: &Query) -> Result<ServerQuery, Problem> {
+pub(super) fn read_filters(query: &Query) -> Result<ServerQuery, Problem> {
     let statuses: Vec<&str> = query.values("status").collect();
     if let Some(unknown) = statuses
         .iter()

@@ -13,7 +13,7 @@ use axum::{extract::State as Shared, response::Response};
 use serde::Serialize;
 
 pub use self::frames::Frames;
-pub(super) use self::frames::Plans;
+pub(super) use self::frames::{Plans, within};
 use self::whole::Whole;
 use super::{
     App,
@@ -145,7 +145,7 @@ impl Snapshot {
 
 /// A thing of the cut.
 #[derive(Clone)]
-enum Item {
+pub(super) enum Item {
     Pattern(Arc<Pattern>),
     Server(Arc<ServerView>),
     Workflow(Arc<Workflow>),

@@ -37,7 +37,7 @@ use crate::{
         control::{Opened, write_closing, write_opened},
     },
     streams::{
-        self, Closing, Opening, Permit,
+        self, Closing, Opening, Permit, StreamBody,
         handoff::{DirectSocket, Handoff},
     },
     subscription::{self, Place, Verdict},
@@ -185,6 +185,66 @@ fn admit(app: &App, guest: &Guest) -> Result<Permit, Refused> {
             closing: Closing::Disabled,
             limit: None,
         })
+    }
+}
+
+/// A stream for whoever tells what is in it in words of its own: a body of `named` frames, the first of them
+/// `stream_opened`.
+///
+/// # Errors
+/// Why there is none, which may pass.
+pub(super) async fn follow(
+    app: &App,
+    guest: &Guest,
+    selection: Selection,
+    start: Start,
+) -> Result<StreamBody, Problem> {
+    let permit = admit(app, guest).map_err(|refused| {
+        app.streams.refused(refused.closing);
+        Problem::from(refused)
+    })?;
+    let wanted = Wanted {
+        filter: Filter {
+            query: selection,
+            grant: guest.grant.clone(),
+        },
+        format: Format::Named,
+        start,
+        wants_snapshot: false,
+        own: None,
+    };
+    let mut opening = open(app, guest, wanted, permit).await?;
+    opening.owner = Some(guest.owner);
+    Ok(app.streams.open_body(opening))
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let title = "There is no place for a stream";
+        match (refused.closing, refused.limit) {
+            (Closing::Disabled, _) => Self::unavailable(
+                "pattern-disabled",
+                "The pattern is switched off",
+                "the pattern event_driven or sse_integration is switched off; PUT /patterns/{name} switches it on",
+                30,
+            ),
+            (Closing::Busy, Some(limit)) => Self::unavailable(
+                "too-many-streams",
+                title,
+                format!(
+                    "the limit {limit} is reached, which {} sets; try again later",
+                    limit.setting()
+                ),
+                3,
+            )
+            .reaching(limit, None),
+            _ => Self::unavailable(
+                "shutting-down",
+                "The hub is shutting down",
+                "the hub is shutting down; try again later",
+                3,
+            ),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod idempotency;
 mod instances;
 mod limits;
 mod manners;
+mod mcp;
 mod million;
 mod numbers;
 mod old_log;

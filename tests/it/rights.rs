@@ -520,6 +520,14 @@ fn asks(operation: &str) -> Option<(&'static [&'static str], Vec<Value>)> {
             ],
             Vec::new(),
         ),
+        // A session's stream is for those who have one: `tests/it/mcp.rs`.
+        "GET /mcp" | "DELETE /mcp" => (none, Vec::new()),
+        "POST /mcp" => (none, mcp_asks()),
+        "GET /v0.1/servers" => (
+            &["", "?limit=1", "?search=canary", "?include_deleted=true"],
+            Vec::new(),
+        ),
+        "GET /v0.1/servers/{name}/versions/latest" => (none, Vec::new()),
         "POST /session" | "DELETE /session" => (none, Vec::new()),
         "POST /servers" => (
             none,
@@ -608,6 +616,91 @@ fn asks(operation: &str) -> Option<(&'static [&'static str], Vec<Value>)> {
     })
 }
 
+/// What is asked of the hub as an MCP server: every tool, resource and prompt.
+fn mcp_asks() -> Vec<Value> {
+    let (server, flow) = ("canary-server", "canary-workflow");
+    let steps = json!([{"id": "canary-last"}]);
+    let tools = [
+        ("fleet_status", json!({})),
+        ("list_servers", json!({})),
+        ("list_servers", json!({"text": "canary", "limit": 1})),
+        ("list_servers", json!({"tag": "site:canary-tag"})),
+        ("list_servers", json!({"health": "degraded"})),
+        ("get_server", json!({"serverId": server})),
+        ("get_server", json!({"serverId": "a"})),
+        ("find_tool", json!({"name": "tool"})),
+        ("list_workflows", json!({})),
+        ("list_workflows", json!({"status": "failed", "limit": 1})),
+        ("get_workflow", json!({"workflowId": flow})),
+        ("search_events", json!({"limit": 100})),
+        ("search_events", json!({"workflowId": flow})),
+        ("search_events", json!({"tag": "site:canary-tag"})),
+        (
+            "wait_for_events",
+            json!({"cursor": "earliest", "limit": 100, "timeoutMs": 0}),
+        ),
+        (
+            "wait_for_events",
+            json!({"cursor": "nowhere", "serverId": server, "timeoutMs": 0}),
+        ),
+        ("claim_step", json!({"serverId": "a"})),
+        (
+            "claim_step",
+            json!({"workflowId": flow, "serverId": server}),
+        ),
+        (
+            "claim_step",
+            json!({"workflowId": flow, "stepId": "canary-theirs", "serverId": "a"}),
+        ),
+        (
+            "report_step",
+            json!({"workflowId": flow, "stepId": "canary-step", "serverId": "a", "status": "completed"}),
+        ),
+        (
+            "start_workflow",
+            json!({"id": flow, "name": "x", "steps": ["s"]}),
+        ),
+        (
+            "start_workflow",
+            json!({"id": "canary-done", "name": "canary-flow-done", "steps": steps}),
+        ),
+        (
+            "publish_event",
+            json!({"type": "grades.synced", "serverId": "a"}),
+        ),
+        (
+            "publish_event",
+            json!({"type": "workflow_completed", "data": {"workflowId": "canary-failed"}}),
+        ),
+    ];
+    let call = |method: &str, params: Value| {
+        let id = method.to_owned() + &params.to_string();
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    };
+    let mut asks: Vec<Value> = tools
+        .into_iter()
+        .map(|(name, arguments)| call("tools/call", json!({"name": name, "arguments": arguments})))
+        .collect();
+    let uris = [
+        "status",
+        "servers/a",
+        "servers/canary-server",
+        "workflows/canary-workflow",
+    ];
+    asks.extend(uris.map(|uri| {
+        call(
+            "resources/read",
+            json!({"uri": format!("timeback://{uri}")}),
+        )
+    }));
+    asks.push(call("resources/list", json!({})));
+    asks.push(call("tools/list", json!({})));
+    asks.push(call("prompts/get", json!({"name": "what_is_wrong"})));
+    let of = json!({"name": "what_is_wrong", "arguments": {"serverId": server}});
+    asks.push(call("prompts/get", of));
+    asks
+}
+
 /// Paths that a route stands for.
 fn paths(route: &str, events: &[Value]) -> Vec<String> {
     let ids: Vec<&str> = match route {
@@ -620,6 +713,9 @@ fn paths(route: &str, events: &[Value]) -> Vec<String> {
             vec!["w", "canary-workflow", "canary-done", "canary-failed"]
         }
         "/patterns/{name}" => vec!["server_chaining", "canary-pattern"],
+        _ if route.starts_with("/v0.1/servers/{name}") => {
+            vec!["timeback-events%2Fa", "timeback-events%2Fcanary-server"]
+        }
         _ => return vec![route.to_owned()],
     };
     let steps = [
@@ -696,7 +792,13 @@ async fn no_route_shows_a_narrowed_token_what_it_may_not_see() {
     let world = World::of(ADMIN).await;
     for (method, route) in operations(&world).await {
         let operation = format!("{method} {route}");
-        let whole_hub = ["GET /metrics", "PUT /patterns/{name}"].contains(&operation.as_str());
+        let whole_hub = [
+            "GET /metrics",
+            "PUT /patterns/{name}",
+            "GET /mcp",
+            "DELETE /mcp",
+        ]
+        .contains(&operation.as_str());
         assert!(
             whole_hub || answered.contains(&operation),
             "{operation} was answered to nobody"

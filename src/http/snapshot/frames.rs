@@ -234,7 +234,7 @@ fn fitting(things: &[Item], room: usize) -> Vec<String> {
 }
 
 /// A thing as JSON of at most `most` bytes, as long as that is some kilobytes.
-fn within(item: &Item, most: usize) -> String {
+pub(in crate::http) fn within(item: &Item, most: usize) -> String {
     let mut whole = Bounded::new(most);
     if Thing::from(item.clone()).write_to(&mut whole).is_ok() {
         return whole.into_text();

@@ -74,19 +74,45 @@ impl EventStream {
         opened.unwrap_or_else(|e| panic!("the answer's head comes: {e}"))
     }
 
+    /// The answer to a POST, which is a stream.
+    pub async fn post(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Self {
+        let socket = TcpStream::connect(address).await.expect("a connection");
+        let asked = Self::ask(socket, "POST", path, headers, body).await;
+        asked.unwrap_or_else(|e| panic!("the answer's head comes: {e}"))
+    }
+
     /// The same where the hub may be gone, or go in the midst of it.
     pub async fn try_open_on(
-        mut socket: TcpStream,
+        socket: TcpStream,
         path: &str,
         headers: &[(&str, &str)],
     ) -> io::Result<Self> {
+        let headers = [&[("accept", "text/event-stream")], headers].concat();
+        Self::ask(socket, "GET", path, &headers, "").await
+    }
+
+    async fn ask(
+        mut socket: TcpStream,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<Self> {
         let host = socket.peer_addr()?;
-        let mut request =
-            format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
+        if !body.is_empty() {
+            request.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
         request.push_str("\r\n");
+        request.push_str(body);
         socket.write_all(request.as_bytes()).await?;
         let mut stream = Self {
             socket,
@@ -218,6 +244,11 @@ impl EventStream {
 
     fn take_block(&mut self) -> Option<Frame> {
         let end = find(&self.body, b"\n\n")?;
+        // A comment says nothing but that the line lives.
+        if self.body.starts_with(b":") {
+            self.body.drain(..end + 2);
+            return self.take_block();
+        }
         let block =
             String::from_utf8(self.body.drain(..end + 2).collect()).expect("the stream is UTF-8");
         let mut frame = Frame {
