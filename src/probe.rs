@@ -2,7 +2,7 @@
 //! it speaks.
 //!
 //! Safe by construction: a name is resolved once, every address is checked, and one of those very addresses is
-//! connected to ([`Permit`], [`wire`]); redirects aren't followed, proxies aren't used, answers are cut off at 1 MiB.
+//! connected to ([`Permit`], `wire`); redirects aren't followed, proxies aren't used, answers are cut off at 1 MiB.
 //! An endpoint that isn't known to be HTTP+SSE never sees a GET, at most one session is open ([`Kept`]), and what the
 //! target's headers hold is in no finding, whoever sends it back.
 

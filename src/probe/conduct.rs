@@ -625,7 +625,7 @@ impl Conduct<'_, '_> {
                 continue;
             }
             let listed = self.list(name, method, modern, stream.as_mut()).await;
-            lists[at] = listed.map(|listed| offers::kept(listed, &mut room));
+            lists[at] = listed.map(|listed| offers::kept(&listed, &mut room));
         }
         let [tools, resources, prompts] = lists;
         Some(Box::new(Learned {

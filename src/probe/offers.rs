@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 /// A list as it is kept: whole where that is short, else each entry by its name, the beginning of its description and
 /// its hash. `room` is what is left of the bytes that all lists of one server may take.
-pub(super) fn kept(entries: Vec<Value>, room: &mut usize) -> Vec<Value> {
+pub(super) fn kept(entries: &[Value], room: &mut usize) -> Vec<Value> {
     let whole: Vec<Value> = entries.iter().filter_map(surface).collect();
     let bytes: usize = whole.iter().map(|entry| entry.to_string().len()).sum();
     if let Some(left) = room.checked_sub(bytes) {
@@ -102,10 +102,10 @@ mod tests {
     fn long_lists_are_shortened_and_what_is_no_entry_is_left_out() {
         let tool = json!({"name": "a", "description": "d".repeat(1000), "inputSchema": {"x": 1}});
         let mut room = ROOM;
-        let whole = kept(vec![tool.clone(), json!(1), json!({"x": 1})], &mut room);
+        let whole = kept(&[tool.clone(), json!(1), json!({"x": 1})], &mut room);
         assert_eq!(whole.len(), 1);
         assert_eq!(whole[0]["inputSchema"], json!({"x": 1}));
-        let short = kept(vec![tool; 1000], &mut room);
+        let short = kept(&vec![tool; 1000], &mut room);
         assert_eq!(short.len(), 1000);
         assert_eq!(short[0]["description"].as_str().map(str::len), Some(160));
         assert_eq!(
