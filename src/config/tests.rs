@@ -12,6 +12,7 @@ fn read(vars: &[(&str, &str)]) -> Result<(Config, Vec<Warning>), Mistakes> {
 /// Variable, a value that it takes, the value as shown then, and one that it refuses.
 const CASES: &[(&str, &str, &str, &str)] = &[
     ("INTEGRATION_ENABLED", "off", "false", "maybe"),
+    ("INTEGRATION_MCP", "no", "false", "nope"),
     ("INTEGRATION_EVENT_DRIVEN", "0", "false", "2"),
     ("INTEGRATION_SSE", "FALSE", "false", "f"),
     ("INTEGRATION_SERVER_CHAINING", "yes", "true", "y"),

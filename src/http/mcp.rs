@@ -441,8 +441,8 @@ async fn get(
         return Ok(fault(None, &Fault::no_session()));
     };
     let last = headers.get_all("last-event-id").iter();
-    let last = last.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
-    let last = last.filter(|id| !id.is_empty()).last();
+    let mut last = last.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
+    let last = last.rfind(|id| !id.is_empty());
     if request.method() == axum::http::Method::HEAD {
         return Ok(stream(Body::empty()));
     }

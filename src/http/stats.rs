@@ -262,8 +262,7 @@ mod tests {
 
     fn asked(query: &str) -> Result<Asked, (u16, String)> {
         let query = Query::parse(query).unwrap();
-        Asked::parse(&query, NOW)
-            .map_err(|problem| (problem.status.as_u16(), problem.detail.to_string()))
+        Asked::parse(&query, NOW).map_err(|problem| (problem.status.as_u16(), problem.detail))
     }
 
     #[test]

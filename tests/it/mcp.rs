@@ -56,11 +56,11 @@ async fn send(hub: &TestHub, body: &Value, more: &[(&str, &str)]) -> Reply {
 /// The last message of an answer, whether it came as JSON or as a stream.
 fn last_message(reply: &Reply) -> Value {
     if reply.header("content-type") == Some("text/event-stream") {
-        let last = reply
+        let mut messages = reply
             .text
             .lines()
             .filter_map(|it| it.strip_prefix("data: "));
-        return serde_json::from_str(last.last().expect("a message")).expect("JSON");
+        return serde_json::from_str(messages.next_back().expect("a message")).expect("JSON");
     }
     reply.json()
 }

@@ -112,7 +112,7 @@ pub(super) async fn claim(
     if let (Some(workflow), Some(step)) = (&meant.workflow, &meant.step) {
         let (command, warnings) = report_command(&claim, workflow.clone(), step.clone())?;
         let answer = asked.app.carry_out(&asked.guest, command, key).await?;
-        return Ok(step_done("Claimed", answer.with(warnings)));
+        return Ok(step_done("Claimed", &answer.with(warnings)));
     }
     if meant.step.is_some() {
         return Err(missing("workflowId"));
@@ -154,7 +154,7 @@ pub(super) async fn claim(
         };
         let (command, warnings) = report_command(&claim, workflow.clone(), step.clone())?;
         match asked.app.carry_out(guest, command, key).await {
-            Ok(answer) => return Ok(step_done("Claimed", answer.with(warnings))),
+            Ok(answer) => return Ok(step_done("Claimed", &answer.with(warnings))),
             // Somebody was quicker.
             Err(problem) if problem.status.as_u16() == 409 => {
                 tried.insert((workflow, step));
@@ -192,7 +192,7 @@ pub(super) async fn report(
     let (command, warnings) = report_command(&said, workflow, step)?;
     let key = key(asked, call, "report_step", arguments)?;
     let answer = asked.app.carry_out(&asked.guest, command, key).await?;
-    Ok(step_done("Reported", answer.with(warnings)))
+    Ok(step_done("Reported", &answer.with(warnings)))
 }
 
 fn report_command(
@@ -205,8 +205,8 @@ fn report_command(
     Ok((Command::ReportStep(Box::new(report)), warnings))
 }
 
-fn step_done(what: &str, answer: Answer) -> Done {
-    let told = Told::of(&answer);
+fn step_done(what: &str, answer: &Answer) -> Done {
+    let told = Told::of(answer);
     let step = answer
         .body
         .as_ref()
@@ -278,7 +278,7 @@ pub(super) async fn start(
     Ok(Done::new(
         text,
         &Started {
-            workflow: workflow.clone(),
+            workflow,
             created,
             told,
         },

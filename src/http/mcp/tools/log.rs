@@ -195,11 +195,9 @@ pub(super) fn read(
     Ok(finish(shown, collected))
 }
 
-fn finish(shown: Shown, collected: Collected) -> Shown {
-    Shown {
-        events: collected.events,
-        ..shown
-    }
+fn finish(mut shown: Shown, collected: Collected) -> Shown {
+    shown.events = collected.events;
+    shown
 }
 
 /// A page of past events.

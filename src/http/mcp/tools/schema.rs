@@ -1,5 +1,10 @@
 //! What tools take and answer, as JSON Schema 2020-12. An answer may hold more than its schema names.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "a schema is written as one expression, of parts that are made for it"
+)]
+
 use serde_json::{Value, json};
 
 /// An object of these properties, these required.

@@ -156,7 +156,7 @@ pub(super) async fn begin(
     if asked.takes_stream {
         return Ok(Reply::stream(waiting));
     }
-    Ok(Reply::Result(waiting.to_the_end().await))
+    Ok(Reply::Result(waiting.run_to_end().await))
 }
 
 fn gap(reason: &str) -> Gap {
@@ -305,7 +305,7 @@ impl Waiting {
         self.look(place, true).await
     }
 
-    async fn to_the_end(&mut self) -> Json {
+    async fn run_to_end(&mut self) -> Json {
         loop {
             match self.next().await {
                 Ok(Some(done)) => return done.result(),
